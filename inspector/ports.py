@@ -135,22 +135,31 @@ class Line(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunStart:
-    """The row that opens a run: who and what ran, and the line's counter at its start."""
+    """The row that opens a run: which station, which software, and what else is worth knowing (versions, host, configuration hash)."""
 
     station: str
-    line_epoch: int
-    line_counter: int
     software: str
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+LINE_OPENED = "line opened"
+"""Kind of the event by which the station tells the archive where the line's count stood: {"epoch": int, "counter": int}."""
+
+
 @dataclass(frozen=True, slots=True)
 class PastRun:
-    """What the archive knows of the run before this one; the newest sequence is None when no part of it is recorded."""
+    """What the archive knows of the run before this one.
+
+    line_epoch, line_counter  from its last LINE_OPENED event; None when the line was never reached
+    newest_sequence           highest recorded sequence; None when no part is recorded
+    missing                   sequences after the first LINE_OPENED counter and before newest_sequence that have no row: cut off by a crash
+    undisposed                recorded sequences without a disposition
+    clean_end                 end_run succeeded
+    """
 
     run: int
-    line_epoch: int
-    line_counter: int
+    line_epoch: int | None
+    line_counter: int | None
     newest_sequence: int | None
     missing: tuple[int, ...]
     undisposed: tuple[int, ...]
