@@ -1,0 +1,221 @@
+"""The recipe: how one product is judged. TOML for people, an immutable revision for records.
+
+Coordinates are pixels of the frame as the recipe was taught; sizes are px². All limits are scores from 0 to 1.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from shapely import Polygon
+from shapely.validation import explain_validity
+
+from inspector.errors import RecipeError
+from inspector.types import Severity
+
+Score = Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Point = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[float, Field(allow_inf_nan=False)]]
+Rectangle = tuple[int, int, int, int]
+_STRICT = ConfigDict(extra="forbid")
+
+
+class ZoneKind(StrEnum):
+    """inspect: only what touches such a zone is judged, once there is one; ignore: what lies wholly inside is not judged;
+    critical: judged, and every class in it is critical."""
+
+    INSPECT = "inspect"
+    IGNORE = "ignore"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When a class rejects: more than `max_count` detections with score >= `limit` and area >= `min_size_px2`.
+
+    The lowest limit is 0.01, because the detector records nothing below it.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    limit: Score
+    severity: Severity = Severity.MAJOR
+    min_size_px2: NonNegative = 0.0
+    max_count: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A named polygon, with rules of its own for the classes it names."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    kind: ZoneKind
+    polygon: Annotated[tuple[Point, ...], Field(min_length=3, max_length=500)]
+    classes: dict[str, Rule] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceOff:
+    """No presence check, on purpose: endless material, or crops that fill the frame. Every record says so."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    method: Literal["off"]
+    why: Annotated[str, Field(min_length=3)]
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceSilhouette:
+    """The part is there when its silhouette, the pixels brighter (or darker) than `threshold`, has the right area.
+
+    With `centre` its centre of area may lie at most `max_shift_px` away from where it was taught, and moves the zones.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    method: Literal["silhouette"]
+    threshold: Annotated[int, Field(ge=1, le=254)]
+    min_area_px2: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    max_area_px2: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    part_is: Literal["bright", "dark"] = "bright"
+    centre: Point | None = None
+    max_shift_px: Annotated[float, Field(gt=0, le=500)] = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceTemplate:
+    """The part is there when `picture` (a mark on it) is found with `min_score` (normalised correlation, 0..1) at most
+    `max_shift_px` from `position`, its top-left corner as taught. The shift moves the zones with the part."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    method: Literal["template"]
+    picture: Path
+    position: tuple[int, int]
+    min_score: Annotated[float, Field(gt=0, lt=1)] = 0.7
+    max_shift_px: Annotated[int, Field(gt=0, le=500)] = 20
+
+
+Presence = Annotated[PresenceOff | PresenceSilhouette | PresenceTemplate, Field(discriminator="method")]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSize:
+    """The frame that the recipe was taught on, px."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    width: Annotated[int, Field(ge=16, le=20000)]
+    height: Annotated[int, Field(ge=16, le=20000)]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How one product is judged. `revision` names exactly this content, pictures included; it never changes.
+
+    region is the part of the frame that the detector sees: x1, y1, x2, y2, far edges exclusive.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    name: Annotated[str, Field(min_length=1, max_length=80)]
+    frame: FrameSize
+    presence: Presence
+    classes: Annotated[dict[str, Rule], Field(min_length=1)]
+    region: Rectangle | None = None
+    zones: tuple[Zone, ...] = ()
+    note: str = ""
+    folder: Annotated[Path, Field(exclude=True)] = Path()
+    revision: str = ""
+
+    @property
+    def presence_text(self) -> str:
+        """The presence method as every record names it."""
+        return self.presence.method
+
+    def rule(self, defect_class: str, zone: Zone | None) -> Rule:
+        """The rule for a class in a zone: the zone's own, else the recipe's."""
+        if zone is not None and defect_class in zone.classes:
+            return zone.classes[defect_class]
+        return self.classes[defect_class]
+
+    def check_classes(self, bundle_classes: Iterable[str]) -> None:
+        """Refuse unless exactly the model's classes have rules: an unknown one is a slip, a missing one would never reject."""
+        known = tuple(bundle_classes)
+        unknown = [c for c in self.classes if c not in known]
+        missing = [c for c in known if c not in self.classes]
+        if unknown:
+            raise RecipeError(f"recipe {self.name}: classes {', '.join(unknown)} are unknown to the model; it knows {', '.join(known)}")
+        if missing:
+            raise RecipeError(f"recipe {self.name}: no rule for {', '.join(missing)}; add [classes.{missing[0]}] with a limit")
+
+    def document(self) -> dict[str, Any]:
+        """The whole recipe as plain JSON values: what a release and the archive store."""
+        plain: dict[str, Any] = json.loads(_RECIPE.dump_json(self))
+        plain.pop("folder", None)
+        return plain
+
+
+_RECIPE = TypeAdapter(Recipe)
+
+
+def load(path: Path) -> Recipe:
+    """Read and check a recipe. Raises RecipeError naming the file, the key and what would be right."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{path}: not a readable TOML file: {error}") from None
+    return parse(raw, folder=path.parent, where=str(path))
+
+
+def parse(raw: dict[str, Any], *, folder: Path, where: str = "recipe") -> Recipe:
+    """A recipe from plain values; relative picture paths count from `folder`. Raises RecipeError."""
+    for key in ("folder", "revision"):
+        if key in raw:
+            raise RecipeError(f"{where}: key {key}: is worked out by the station; remove it")
+    try:
+        recipe = _RECIPE.validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "(top)"
+        raise RecipeError(f"{where}: key {key}: {first['msg']}; found {first['input']!r:.80}") from None
+    _check_geometry(recipe, where)
+    content = _RECIPE.dump_python(recipe, mode="json")
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    if isinstance(recipe.presence, PresenceTemplate):
+        digest.update(_picture_bytes(folder / recipe.presence.picture, where))
+    return replace(recipe, folder=folder, revision=digest.hexdigest())
+
+
+def _picture_bytes(path: Path, where: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RecipeError(f"{where}: key presence.picture: {path} cannot be read ({error.strerror}); teach the mark again") from None
+
+
+def _check_geometry(recipe: Recipe, where: str) -> None:
+    width, height = recipe.frame.width, recipe.frame.height
+    if recipe.region is not None:
+        x1, y1, x2, y2 = recipe.region
+        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+            raise RecipeError(f"{where}: key region: {recipe.region} does not lie in the {width}x{height} frame as x1, y1, x2, y2")
+    names = [zone.name for zone in recipe.zones]
+    for index, zone in enumerate(recipe.zones):
+        key = f"zones.{index} ({zone.name})"
+        if names.count(zone.name) > 1:
+            raise RecipeError(f"{where}: key {key}: the name is used twice")
+        polygon = Polygon(zone.polygon)
+        if not polygon.is_valid or polygon.area == 0:
+            raise RecipeError(f"{where}: key {key}.polygon: {explain_validity(polygon)}; its sides must not cross")
+        if any(not (0 <= x <= width and 0 <= y <= height) for x, y in zone.polygon):
+            raise RecipeError(f"{where}: key {key}.polygon: a corner lies outside the {width}x{height} frame")
+        unknown = [c for c in zone.classes if c not in recipe.classes]
+        if unknown:
+            raise RecipeError(f"{where}: key {key}.classes: {', '.join(unknown)} has no rule in [classes]")
+    presence = recipe.presence
+    if isinstance(presence, PresenceSilhouette) and presence.min_area_px2 >= presence.max_area_px2:
+        raise RecipeError(f"{where}: key presence.min_area_px2: must be below max_area_px2")
