@@ -1,0 +1,1 @@
+"""From evidence to settings: limits with their statistical bounds, optics, measuring-system analysis."""
