@@ -1,0 +1,58 @@
+"""The PLC's Modbus TCP server: pymodbus in front of PlcLogic, in one asyncio loop with the physics, so nothing needs a lock."""
+
+from typing import Any
+
+from pymodbus.constants import ExcCodes
+from pymodbus.server import ModbusTcpServer
+from pymodbus.simulator import DataType, SimData, SimDevice
+
+from inspector.clock import now_ns
+from inspector.line import registers as r
+from inspector.sim.plc_logic import PlcLogic
+
+_READ, _WRITE = 3, (6, 16)
+
+
+class PlcServer:
+    """Serves `logic` as unit `unit_id`; port 0 takes a free one, found in `port` after start(). All calls on the loop's thread."""
+
+    def __init__(self, logic: PlcLogic, *, host: str = "127.0.0.1", port: int = 0, unit_id: int = 1) -> None:
+        self._logic = logic
+        self._address = (host, port)
+        self._unit_id = unit_id
+        self._server: ModbusTcpServer | None = None
+        self.port = port
+
+    async def start(self) -> None:
+        """Listen. Raises RuntimeError when the address is taken."""
+        registers = DataType.REGISTERS
+        blocks = [
+            SimData(r.CONTROL, count=r.CONTROL_SIZE, datatype=registers),
+            SimData(r.SLOTS, count=r.SLOTS_MAX * r.SLOT_SIZE, datatype=registers),
+            SimData(r.STATUS, count=r.STATUS_SIZE, datatype=registers, readonly=True),
+            SimData(r.DISPOSITION_RING, count=r.DISPOSITIONS * r.DISPOSITION_SIZE, datatype=registers, readonly=True),
+        ]
+        device = SimDevice(self._unit_id, blocks, action=self._access)
+        self._server = ModbusTcpServer(device, address=self._address)
+        await self._server.serve_forever(background=True)
+        transport: Any = self._server.transport
+        self.port = int(transport.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close the port and every connection."""
+        if self._server is not None:
+            server: Any = self._server
+            await server.shutdown()
+            self._server = None
+
+    async def _access(
+        self, function: int, start: int, address: int, count: int, current: list[int], values: list[int] | list[bool] | None
+    ) -> ExcCodes | None:
+        """pymodbus asks before each access: the logic's registers are the truth, pymodbus's own only the way out."""
+        if values is None and function == _READ:
+            current[address - start : address - start + count] = self._logic.read(address, count, now_ns())
+            return None
+        if values is not None and function in _WRITE:
+            self._logic.write(address, [int(value) for value in values], now_ns())
+            return None
+        return ExcCodes.ILLEGAL_FUNCTION
