@@ -177,8 +177,17 @@ class Archive(Protocol):
     def past_run(self) -> PastRun | None:
         """The run before this one, as found when the archive was opened."""
 
+    @property
+    def problem(self) -> str | None:
+        """Why rows cannot be written at present, in one line; None when all is well."""
+
     def begin_run(self, start: RunStart) -> int:
         """Write the run's row durably and return its number, larger than any before. Raises ArchiveError."""
+
+    def record_release(self, release_id: str, document: dict[str, Any]) -> None:
+        """Write a release durably before a part refers to it; the same one again changes nothing.
+
+        May wait for the disk. Raises ArchiveError."""
 
     def put(self, inspection: Inspection, done: Done | None = None) -> None:
         """Queue a part's row: PASS rows go first. Raises ArchiveFull when every slot is taken."""

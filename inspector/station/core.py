@@ -1,0 +1,112 @@
+"""The station: its threads put together, started in order, and always led back to the safe state."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NoAnswer
+
+from inspector import __version__
+from inspector.errors import ArchiveError, CommandRefused, InspectorError
+from inspector.ports import Archive, Camera, Line, RunStart
+from inspector.station.dispatch import Dispatch
+from inspector.station.grab import Grab
+from inspector.station.inspect import Inspect
+from inspector.station.messages import CommandAsked, Shutdown, Supplier, SupplierChanged
+from inspector.station.product import Product
+from inspector.station.settings import Settings
+from inspector.types import Frame, StationState, Status
+
+_ANSWER_S = 1.0
+_END_S = 5.0
+
+Prepare = Callable[[dict[str, str]], Product]
+"""From the arguments of `activate` (or none: what station.toml names) to a verified product. Raises ConfigError."""
+
+
+class Station:
+    """One line: camera, detector, PLC and archive behind their ports. Implements ports.Controls.
+
+    The station comes up whenever its archive opens; a camera, detector or PLC that is missing makes it `fault`, not dead.
+    """
+
+    def __init__(self, settings: Settings, camera: Camera, line: Line, archive: Archive, prepare: Prepare) -> None:
+        """Opens a run in the archive. Raises ArchiveError."""
+        self._archive = archive
+        self._prepare = prepare
+        self.run = archive.begin_run(RunStart(settings.station, __version__))
+        self._dispatch = Dispatch(settings, self.run, line, archive)
+        self._inspect = Inspect(settings, self._dispatch.post, archive.record_release)
+        self._grab = Grab(camera, self._dispatch.post, self._inspect, settings.reconnect_s)
+        self._dispatch.attach(self._grab, self._inspect, watched=(self._grab, self._inspect))
+        self._ended = threading.Event()
+        self._shutdown_asked = threading.Event()
+        self.problem_at_end: str | None = None
+
+    def start(self) -> None:
+        """Start the threads and load the product; READY stays low until `start` is commanded."""
+        self._dispatch.start()
+        self._inspect.start()
+        self._grab.start()
+        try:
+            self._inspect.load(self._prepare({}))
+        except InspectorError as error:
+            self._dispatch.post(SupplierChanged(Supplier.DETECTOR, False, str(error)))
+
+    def status(self) -> Status:
+        """The newest snapshot."""
+        status = self._dispatch.status
+        assert status is not None
+        return status
+
+    def preview(self) -> Frame | None:
+        """The newest frame."""
+        return self._grab.latest
+
+    def command(self, name: str, arguments: dict[str, str], who: str) -> str:
+        """Carry out a command; called from any thread but dispatch. Raises CommandRefused, or ConfigError for a bad product."""
+        if name == "shutdown":
+            self._shutdown_asked.set()
+            return "shutting down: READY goes low, then the station ends"
+        if name == "activate":
+            product = self._prepare(arguments)
+            self._ask(name, arguments, who)
+            self._inspect.load(product)
+            return f"activating recipe {product.recipe.name} with bundle {product.bundle_name}; start when its canary was found"
+        return self._ask(name, arguments, who)
+
+    def wait_for_shutdown(self, timeout_s: float | None = None) -> bool:
+        """Wait until a shutdown is commanded."""
+        return self._shutdown_asked.wait(timeout_s)
+
+    def stop(self) -> None:
+        """READY low, every open part decided, everything recorded, all threads ended. Each step stands on its own; never raises.
+
+        `problem_at_end` says what did not succeed, or None.
+        """
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self._dispatch.post(Shutdown())
+        problems = []
+        if not self._dispatch.join(_END_S):
+            problems.append("dispatch did not end in time")
+        for worker in (self._grab, self._inspect):
+            worker.end()
+        problems += [f"{worker.name} hangs in its driver" for worker in (self._grab, self._inspect) if not worker.join(_END_S)]
+        try:
+            self._archive.end_run(_END_S)
+        except ArchiveError as error:
+            problems.append(str(error))
+        self._archive.close()
+        self.problem_at_end = "; ".join(problems) or None
+
+    def _ask(self, name: str, arguments: dict[str, str], who: str) -> str:
+        if self.status().state is StationState.STOPPING:
+            raise CommandRefused("the station is shutting down")
+        answer: Future[str] = Future()
+        self._dispatch.post(CommandAsked(name, arguments, who, answer))
+        try:
+            return answer.result(_ANSWER_S)
+        except NoAnswer:
+            answer.cancel()
+            raise CommandRefused("the station did not answer within a second; nothing was done unless its status says so") from None

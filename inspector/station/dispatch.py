@@ -1,0 +1,360 @@
+"""The dispatch thread: waits for verdict or deadline, alone speaks to the PLC, alone closes ledger entries.
+
+One turn: take one message or wait until something is due, read the line, expire, let Control go on, beat the heart, publish the status.
+Nothing here waits for the disk, the camera or the detector.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from queue import Empty, SimpleQueue
+
+from inspector import __version__
+from inspector.clock import NS_PER_MS, now_ns
+from inspector.errors import InspectorError, LineError
+from inspector.ledger import Ledger
+from inspector.ports import LINE_OPENED, Archive, Disposed, Line, LineSnapshot, Trigger
+from inspector.station.control import Control
+from inspector.station.grab import Grab
+from inspector.station.inspect import Inspect
+from inspector.station.messages import (
+    CameraArmed,
+    CanaryDone,
+    CommandAsked,
+    DetectorReady,
+    FrameArrived,
+    Judged,
+    Message,
+    RowDone,
+    Shutdown,
+    Supplier,
+    SupplierChanged,
+)
+from inspector.station.pairing import Pairing, PairingLost
+from inspector.station.parts import Parts
+from inspector.station.plc import Plc
+from inspector.station.recorder import Recorder
+from inspector.station.recovery import recovery
+from inspector.station.settings import Settings
+from inspector.station.status import Score
+from inspector.station.stops import StopWatch, wrong_lane
+from inspector.station.work import Worker
+from inspector.types import Event, FaultCode, Inspection, PartId, Status, Verdict
+
+_STATUS_NS = 50 * NS_PER_MS
+_FRAMES_KNOWN = 256
+"""Frames remembered until they are bound to their part."""
+
+
+class Dispatch(Worker):
+    """The heart of the station. Other threads post messages; everything else here belongs to this thread alone."""
+
+    def __init__(self, settings: Settings, run: int, line: Line, archive: Archive) -> None:
+        super().__init__("dispatch")
+        self._settings = settings
+        self._run_number = run
+        # Bounded by what posts to it: each open part posts at most four messages, suppliers and people a few.
+        self._inbox: SimpleQueue[Message] = SimpleQueue()
+        self.post: Callable[[Message], None] = self._inbox.put
+        self.ledger = Ledger()
+        self._past = archive.past_run
+        self._recorder = Recorder(archive)
+        self._plc = Plc(line, run, settings.reconnect_s, self._plc_lost)
+        self._parts = Parts(settings, run, self.ledger, self._recorder, self._plc, self.post, self._on_decided)
+        self._score = Score()
+        self._stops = StopWatch(settings.stops)
+        tolerance_ns = None if settings.pairing_ms is None else int(settings.pairing_ms * NS_PER_MS)
+        self._pairing = Pairing(tolerance_ns, patience_ns=int(settings.frame_ms * NS_PER_MS))
+        self._sequences: OrderedDict[int, int] = OrderedDict()
+        self._early: OrderedDict[int, Judged] = OrderedDict()
+        self._arrived: OrderedDict[int, FrameArrived] = OrderedDict()
+        self._counter = 0
+        self._epoch: int | None = None
+        self._opened: LineSnapshot | None = None
+        self._recovery: Iterator[Inspection | Event] = iter(())
+        self._last_trigger_ns = now_ns()
+        self._poll_ns = self._beat_ns = self._status_ns = 0
+        self._seq = 0
+        self._release: DetectorReady | None = None
+        self.status: Status | None = None
+
+    def attach(self, grab: Grab, inspect: Inspect, watched: Sequence[Worker]) -> None:
+        """Join the other threads of the line; before start()."""
+        self._control = Control(self._settings, grab, inspect, self._plc, self._recorder)
+        self._watched = tuple(watched)
+        self._publish(force=True)
+
+    def step(self) -> None:
+        try:
+            self._take_message()
+            self._watch_line()
+            self._parts.expire()
+            self._control.advance(len(self._parts), self._last_trigger_ns)
+            self._beat()
+            self._publish()
+        except Exception as error:  # noqa: BLE001 - top of the thread: the count goes on, and what was in doubt is a FAULT
+            self._parts.fault_all(FaultCode.INTERNAL, f"dispatch failed: {error!r}")
+            self._control.stalled(f"dispatch failed: {error!r}")
+
+    def finish(self) -> None:
+        """The guaranteed way to the safe state: each step stands on its own."""
+        for step in (
+            self._control.shut_down,
+            lambda: self._parts.fault_all(FaultCode.INTERRUPTED, "the station was shut down"),
+            self._recorder.flush,
+            self._plc.close,
+            lambda: self._publish(force=True),
+        ):
+            try:
+                step()
+            except Exception as error:  # noqa: BLE001 - the next step of the way to the safe state must run all the same
+                self._recorder.note(Event("shutdown step failed", {"error": repr(error)}))
+
+    # -- messages
+
+    def _take_message(self) -> None:
+        now = now_ns()
+        due = min(self._poll_ns, self._beat_ns, self._status_ns, self._parts.next_expiry_ns() or self._status_ns)
+        try:
+            message = self._inbox.get(timeout=max(0.0, (due - now) / 1e9)) if due > now else self._inbox.get_nowait()
+        except Empty:
+            return
+        self._handle(message)
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case Judged():
+                self._on_judged(message)
+            case RowDone():
+                self._parts.recorded(message)
+                self._poll_ns = 0
+            case FrameArrived():
+                self._on_frame(message)
+            case SupplierChanged(supplier=supplier, ok=ok, text=text):
+                self._control.supplier(supplier, ok, text)
+                if supplier is Supplier.PLC and not ok:
+                    self._parts.fault_all(FaultCode.NOT_ACKNOWLEDGED, f"the PLC is lost: {text}")
+            case CameraArmed():
+                if self._control.armed(message.arming):
+                    self._forget_frames()
+                    self._pairing.restart(self._counter)
+            case DetectorReady():
+                self._release = message
+                self._parts.release = message.release.id
+                self._control.supplier(
+                    Supplier.DETECTOR, True, f"{message.info.device} {message.info.precision}, {message.took_ms:.0f} ms to open"
+                )
+            case CanaryDone():
+                self._control.canary(message)
+            case CommandAsked():
+                self._command(message)
+            case Shutdown():
+                self.end()
+
+    def _command(self, asked: CommandAsked) -> None:
+        if not asked.answer.set_running_or_notify_cancel():
+            return
+        try:
+            if asked.name == "activate":
+                self._control.may_activate()
+                self._control.product_changed()
+                asked.answer.set_result("activating")
+            else:
+                asked.answer.set_result(self._control.command(asked.name, asked.who))
+            if asked.name == "acknowledge":
+                self._stops.reset()
+        except InspectorError as error:
+            asked.answer.set_exception(error)
+
+    # -- frames and parts
+
+    def _on_frame(self, frame: FrameArrived) -> None:
+        if frame.arming != self._control.arming:
+            return
+        known = self._arrived.get(frame.frame_id)
+        self._arrived[frame.frame_id] = frame
+        _trim(self._arrived)
+        if known is None:
+            self._pairing.frame(frame.frame_id, frame.exposed_ns)
+        self._poll_ns = 0
+
+    def _on_judged(self, judged: Judged) -> None:
+        if judged.arming != self._control.arming:
+            return
+        frame_id = judged.frame.frame_id
+        sequence = self._sequences.get(frame_id)
+        if sequence is None:
+            self._early[frame_id] = judged
+            _trim(self._early)
+        else:
+            self._parts.judged(sequence, judged)
+        self._poll_ns = 0
+
+    def _bind(self) -> None:
+        try:
+            for sequence, frame_id in self._pairing.settle(now_ns()):
+                self._sequences[frame_id] = sequence
+                _trim(self._sequences)
+                frame = self._arrived.pop(frame_id, None)
+                if frame is not None:
+                    self._parts.frame(sequence, frame)
+                judged = self._early.pop(frame_id, None)
+                if judged is not None:
+                    self._parts.judged(sequence, judged)
+        except PairingLost as error:
+            self._forget_frames()
+            self._parts.fault_all(FaultCode.PAIRING, f"it is not sure which frame shows this part: {error}")
+            self._pairing.restart(self._counter)
+            self._control.resynchronise(str(error))
+
+    def _forget_frames(self) -> None:
+        self._sequences.clear()
+        self._early.clear()
+        self._arrived.clear()
+
+    def _on_decided(self, part: PartId, verdict: Verdict, judged: Judged | None, ready: bool) -> None:
+        self._score.add(part, verdict, judged, now_ns())
+        if ready:
+            cause = self._stops.verdict(verdict.kind)
+            if cause is not None:
+                self._control.hold(cause)
+
+    # -- the line
+
+    def _plc_lost(self, text: str) -> None:
+        # Posted, not done at once: this is called from the midst of a part's life.
+        self.post(SupplierChanged(Supplier.PLC, False, text))
+
+    def _watch_line(self) -> None:
+        if not self._plc.open:
+            snapshot = self._plc.try_open()
+            if snapshot is not None:
+                self._line_opened(snapshot)
+            return
+        if self._opened is not None:
+            self._recover(self._opened)
+            return
+        if now_ns() < self._poll_ns:
+            return
+        self._poll_ns = now_ns() + int(self._settings.poll_ms * NS_PER_MS)
+        snapshot = self._plc.poll()
+        if snapshot is None:
+            return
+        if snapshot.epoch != self._epoch:
+            self._plc.drop(_restarted(snapshot))
+            return
+        self._counter = snapshot.counter
+        for trigger in snapshot.triggers:
+            self._on_trigger(trigger)
+        for part, understood in snapshot.acknowledged:
+            self._parts.acknowledged(part, understood)
+        self._bind()
+        for entry in snapshot.disposed:
+            self._on_disposed(entry)
+
+    def _on_trigger(self, trigger: Trigger) -> None:
+        self._last_trigger_ns = now_ns()
+        self._pairing.trigger(trigger)
+        ready_since_ns = self._control.ready_since_ns
+        refused = None
+        if ready_since_ns is None or trigger.triggered_ns < ready_since_ns:
+            refused = Verdict.fault(FaultCode.NOT_READY, f"triggered while the station was not ready ({self._control.state})")
+        if not self._parts.trigger(trigger, refused):
+            self._control.resynchronise("more parts than the station can hold at once")
+
+    def _on_disposed(self, entry: Disposed) -> None:
+        verdict = self._parts.disposed(entry)
+        cause = wrong_lane(entry.part, verdict, entry.disposition) if verdict is not None else None
+        if cause is not None:
+            self._control.hold(cause)
+
+    def _line_opened(self, snapshot: LineSnapshot) -> None:
+        """First look: what happened before. After a loss within the run: what was counted meanwhile."""
+        if self._epoch is None:
+            try:
+                self._recovery = recovery(self._past, snapshot, self._settings.kind) if self._past is not None else iter(())
+            except LineError as error:
+                self._plc.drop(str(error))
+                return
+            self._opened = snapshot
+        elif snapshot.epoch != self._epoch:
+            self._plc.drop(_restarted(snapshot))
+        else:
+            for sequence in range(self._counter + 1, snapshot.counter + 1):
+                self._on_trigger(Trigger(sequence, now_ns()))
+            for entry in snapshot.disposed:
+                self._on_disposed(entry)
+            self._line_proven(snapshot)
+
+    def _recover(self, snapshot: LineSnapshot) -> None:
+        """Record what the run before left open, as fast as the archive takes it. The line is not read meanwhile: its count keeps, and
+        parts of this run have rows only after those of the run before are complete."""
+        for record in self._recovery:
+            if isinstance(record, Event):
+                self._recorder.note(record)
+            else:
+                self._recorder.put(record)
+            if not self._recorder.has_room:
+                return
+        self._opened, self._past = None, None
+        self._line_proven(snapshot)
+
+    def _line_proven(self, snapshot: LineSnapshot) -> None:
+        self._epoch, self._counter = snapshot.epoch, snapshot.counter
+        self._recorder.note(Event(LINE_OPENED, {"epoch": snapshot.epoch, "counter": snapshot.counter}))
+        self._control.supplier(Supplier.PLC, True, f"connected, {snapshot.counter} parts counted")
+
+    # -- signs of life
+
+    def _beat(self) -> None:
+        now = now_ns()
+        if now < self._beat_ns:
+            return
+        self._beat_ns = now + int(self._settings.beat_ms * NS_PER_MS)
+        silent = [w for w in self._watched if w.silent_ms() > self._settings.stall_ms]
+        if silent:
+            names = " and ".join(f"{w.name} ({w.silent_ms():.0f} ms)" for w in silent)
+            self._control.stalled(f"no sign of life from {names}")
+        else:
+            self._plc.beat()
+
+    def _publish(self, force: bool = False) -> None:
+        now = now_ns()
+        if now < self._status_ns and not force:
+            return
+        self._status_ns = now + _STATUS_NS
+        self._seq += 1
+        release = self._release.release if self._release is not None else None
+        self.status = Status(
+            seq=self._seq,
+            station=self._settings.station,
+            version=__version__,
+            pid=os.getpid(),
+            state=self._control.state,
+            since_utc=self._control.since_utc,
+            run=self._run_number,
+            cause=self._control.cause,
+            balances=self.ledger.balances(),
+            dispositions=self.ledger.dispositions(),
+            release=release.id if release is not None else "",
+            recipe=release.recipe.name if release is not None else "",
+            bundle=release.bundle_name if release is not None else "",
+            device=release.device if release is not None else "",
+            precision=release.precision if release is not None else "",
+            presence=release.recipe.presence_text if release is not None else "",
+            lot=self._settings.lot,
+            last=self._score.last,
+            health=self._control.health(),
+            latency_ms=self._score.latency.latency(),
+            infer_ms=self._score.infer.latency(),
+        )
+
+
+def _restarted(snapshot: LineSnapshot) -> str:
+    """The PLC counts anew: the names of parts would repeat within this run."""
+    return f"the PLC restarted (its count is now {snapshot.counter}); restart the station, so that a new run begins"
+
+
+def _trim(known: "OrderedDict[int, int] | OrderedDict[int, Judged] | OrderedDict[int, FrameArrived]") -> None:
+    while len(known) > _FRAMES_KNOWN:
+        known.popitem(last=False)
