@@ -17,6 +17,7 @@ CLASSES = ("open", "short", "mousebite", "spur", "copper", "pin-hole")
 
 _KEEP_IN_PX = 40  # sites stay this far inside the frame, so that a shifted part shows every defect whole
 _REACH_PX = 70  # how far a walk across ground or copper goes
+_FLAT_PX = 26.0
 _SUBPIXEL_BITS = 4
 
 Field = NDArray[np.float32]
@@ -71,7 +72,7 @@ def find_sites(canvas: Pixels, keep_clear: tuple[Box, ...]) -> Sites:
         "mousebite": _with_length(edges, inward)[flat & (inward >= 24)],
         "spur": _with_length(back, outward)[flat & (outward >= 26) & (inward >= 13)],
         "copper": _free(in_ground * inside, 20),
-        "pin-hole": _free(in_copper * inside, 12),
+        "pin-hole": _free(in_copper * inside, 19),
     }
     return Sites(rows)
 
@@ -103,9 +104,9 @@ def _walk(copper: Pixels, edges: NDArray[np.float32], *, into_copper: bool) -> F
 
 
 def _flat(copper: Pixels, edges: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """True where the edge runs straight for 14 px to both sides, so that a bite or a spur cannot be taken for a corner."""
+    """True where the edge runs straight for _FLAT_PX to both sides, so that a bite or a spur cannot be taken for a corner."""
     fits = np.ones(len(edges), bool)
-    for along in (-14.0, -7.0, 7.0, 14.0):
+    for along in (-_FLAT_PX, -16.0, -8.0, 8.0, 16.0, _FLAT_PX):
         for depth, target in ((3.0, 1), (-3.0, 0)):
             x = np.round(edges[:, 0] - along * edges[:, 3] + depth * edges[:, 2]).astype(int)
             y = np.round(edges[:, 1] + along * edges[:, 2] + depth * edges[:, 3]).astype(int)
@@ -126,9 +127,9 @@ def _other_copper(copper: Pixels, edges: NDArray[np.float32], outward: Field) ->
 
 
 def _straight(in_copper: Field, across: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """True where the copper is a trace: as wide 16 px up and down the trace as at the site itself."""
+    """True where the copper is a trace: as wide 28 px up and down the trace as at the site itself."""
     fits = np.ones(len(across), bool)
-    for along in (-16.0, 0.0, 16.0):
+    for along in (-28.0, -14.0, 0.0, 14.0, 28.0):
         x = np.round(across[:, 0] - along * across[:, 3]).astype(int)
         y = np.round(across[:, 1] + along * across[:, 2]).astype(int)
         fits &= np.abs(in_copper[y, x] - across[:, 4] / 2) < 2.0
@@ -152,7 +153,9 @@ def strokes(defect_class: str, site: NDArray[np.float32], rng: np.random.Generat
     if defect_class == "open":
         return _open(at, direction, length, rng)
     if defect_class == "short":
-        return [_line(at - 3 * direction, at + (length + 3) * direction, int(rng.integers(6, 12)), 0, rng)]
+        across, along = (length + 6) / 2 * direction, _turn(direction, np.pi / 2) * float(rng.uniform(-5, 5))
+        middle = at + length / 2 * direction
+        return [_line(middle - across - along, middle + across + along, int(rng.integers(6, 10)), 0, rng)]
     slant = float(rng.uniform(0.15, 0.85)) * float(rng.choice([-1, 1]))
     if defect_class == "mousebite":
         tip = at + min(length - 8, float(rng.uniform(11, 18))) * _turn(direction, slant)
@@ -164,18 +167,25 @@ def strokes(defect_class: str, site: NDArray[np.float32], rng: np.random.Generat
 
 
 def _open(at: NDArray[np.float64], direction: NDArray[np.float64], width: float, rng: np.random.Generator) -> list[Stroke]:
-    """A gap right across a trace."""
-    reach = (width / 2 + 6) * _turn(direction, rng.uniform(-0.45, 0.45))
-    return [_line(at - reach, at + reach, int(rng.integers(8, 15)), 255, rng)]
+    """A ragged gap right across a trace: a slanted stroke, scratched over by a thinner one."""
+    slant = float(rng.uniform(0.1, 0.55)) * float(rng.choice([-1, 1]))
+    reach = (width / 2 / np.cos(slant) + 5) * _turn(direction, slant)
+    aside = _turn(direction, np.pi / 2) * float(rng.uniform(-5, 5))
+    second = 0.8 * _turn(reach, float(rng.uniform(-0.4, 0.4)))
+    return [
+        _line(at - reach, at + reach, int(rng.integers(8, 13)), 255, rng),
+        _line(at + aside - second, at + aside + second, int(rng.integers(3, 5)), 255, rng),
+    ]
 
 
 def _blob(at: NDArray[np.float64], room: float, value: int, rng: np.random.Generator) -> list[Stroke]:
-    """One bent stroke whose ends stay `room` px inside."""
-    thickness = int(min(rng.integers(8, 12), room - 1)) if value == 0 else int(min(rng.integers(7, 11), room - 1))
-    span = max(1.0, min(float(rng.uniform(5, 12)), room - thickness / 2 - 5))
+    """A bent stroke, thicker at one end, that stays `room` px inside."""
+    thickness = int(min(rng.integers(5, 8), room - 6))
+    span = max(1.0, min(float(rng.uniform(5, 11)), room - thickness / 2 - 6))
     angle = rng.uniform(0, 2 * np.pi)
-    ends = [at + span * _turn(np.array([1.0, 0.0]), angle + turn) for turn in (0.0, rng.uniform(1.6, np.pi))]
-    return [Stroke(np.stack([ends[0], at, ends[1]]), thickness, value)]
+    ends = [at + span * _turn(np.array([1.0, 0.0]), angle + turn) for turn in (0.0, rng.uniform(1.4, 2.7))]
+    head = at + (ends[0] - at) * 0.6
+    return [Stroke(np.stack([ends[0], at, ends[1]]), thickness, value), Stroke(np.stack([at, head]), thickness + int(rng.integers(2, 6)), value)]
 
 
 def _turn(vector: NDArray[np.float64], angle: float) -> NDArray[np.float64]:

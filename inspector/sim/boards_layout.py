@@ -64,15 +64,8 @@ def draw_layout(seed: int) -> Layout:
     _straight_bus(pen, rng, 8.0, MARGIN_PX - 12.0)
     first = _fiducial_band(pen, rng, MARGIN_PX + 52.0, seed, left=True)
     y = MARGIN_PX + 108.0
-    bands = list(rng.permutation(3))
-    while _LAST_Y - y > 250:
-        band = bands.pop() if bands else int(rng.integers(3))
-        if band == 0:
-            y = _bus(pen, rng, y, _LAST_Y)
-        elif band == 1:
-            y = _pad_rows(pen, rng, y)
-        else:
-            y = _power(pen, rng, y)
+    for band in rng.permutation(3):
+        y = (_bus, _pad_row, _power)[band](pen, rng, y)
     _straight_bus(pen, rng, y, _LAST_Y - 6.0)
     second = _fiducial_band(pen, rng, _LAST_Y + 58.0, seed, left=False)
     _straight_bus(pen, rng, CANVAS_PX - MARGIN_PX + 12.0, CANVAS_PX - 8.0)
@@ -98,55 +91,44 @@ def _straight_bus(pen: _Pen, rng: np.random.Generator, top: float, bottom: float
         y += pitch
 
 
-def _bus(pen: _Pen, rng: np.random.Generator, top: float, limit: float) -> float:
-    """Three to six parallel traces, one of them wide, with a 45° bend; returns where the next band may begin."""
-    count = int(rng.integers(3, 7))
-    drop = float(rng.integers(40, 80))
+def _bus(pen: _Pen, rng: np.random.Generator, top: float) -> float:
+    """Three or four parallel traces, one of them wide, with a 45° bend; returns where the next band may begin."""
+    count = int(rng.integers(3, 5))
+    drop = float(rng.integers(36, 60))
     x = float(rng.integers(MARGIN_PX + 200, CANVAS_PX - MARGIN_PX - 160))
     wide = int(rng.integers(count))
-    wide_px = int(rng.integers(30, 42))
+    wide_px = int(rng.integers(36, 44))
     gap = int(rng.integers(15, 20))
     y = top + 14.0
     for number in range(count):
         width = wide_px if number == wide else int(rng.integers(9, 13))
         y += width / 2
-        if y + drop + width > limit:
-            break
         bend = x - (y - top) * _TAN_22_5
         pen.trace([(-20, y), (bend, y), (bend + drop, y + drop), (CANVAS_PX + 20, y + drop)], width)
         y += width / 2 + gap
     return y + drop + 8
 
 
-def _pad_rows(pen: _Pen, rng: np.random.Generator, top: float) -> float:
-    """Two facing rows of pads, each pad led away to a via or to its neighbour."""
+def _pad_row(pen: _Pen, rng: np.random.Generator, top: float) -> float:
+    """A row of pads, each led away to a via or to its neighbour; returns where the next band may begin."""
     pitch = int(rng.integers(88, 104))
     width = int(rng.integers(9, 12))
-    upper, lower = top + 84.0, top + 150.0
+    y = top + 84.0
     x = float(rng.integers(20, pitch))
     while x < CANVAS_PX:
-        pen.pad(x, upper, 40, 32)
-        pen.pad(x, lower, 40, 32)
-        choice = int(rng.integers(3))
-        if choice == 0:
-            pen.trace([(x, upper), (x, upper - 56)], width)
-            pen.disc(x, upper - 60, 18)
-        elif choice == 1:
-            pen.trace([(x, upper), (x + pitch, upper)], width)
-        else:
-            pen.trace([(x, upper), (x, lower)], width)
+        pen.pad(x, y, 40, 32)
         if int(rng.integers(2)):
-            pen.trace([(x, lower), (x, lower + 60)], width)
-            pen.disc(x, lower + 62, 18)
+            pen.trace([(x, y), (x, y - 56)], width)
+            pen.disc(x, y - 60, 18)
         else:
-            pen.trace([(x, lower), (x + pitch, lower)], width)
+            pen.trace([(x, y), (x + pitch, y)], width)
         x += pitch
-    return lower + 92
+    return y + 24
 
 
 def _power(pen: _Pen, rng: np.random.Generator, top: float) -> float:
     """A thick trace with drilled lands, and a thinner one beside it."""
-    width = int(rng.integers(40, 58))
+    width = int(rng.integers(42, 58))
     y = top + 16 + width / 2
     pen.trace([(-20, y), (CANVAS_PX + 20, y)], width)
     for x in range(int(rng.integers(30, 120)), CANVAS_PX, int(rng.integers(150, 210))):
