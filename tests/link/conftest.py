@@ -110,5 +110,6 @@ def connect(path: Path) -> Iterator[Callable[..., LinkClient]]:
 
 
 @pytest.fixture
-def client(server: LinkServer, connect: Callable[..., LinkClient]) -> LinkClient:
+@pytest.mark.usefixtures("server")
+def client(connect: Callable[..., LinkClient]) -> LinkClient:
     return connect()
