@@ -8,6 +8,7 @@ in any process, before or after. Nothing here is made from a real picture; sizes
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -203,7 +204,7 @@ def wrong_product(seed: int) -> Product:
     return Product(seed + 1)
 
 
-def _expose(field: Pixels, edge_noise: NDArray[np.int16]) -> Pixels:
+def _expose(field: NDArray[Any], edge_noise: NDArray[np.int16]) -> Pixels:
     """Binarise as the data set's camera software did: noise before the threshold makes the combed edges."""
     return (field + edge_noise > 128).view(np.uint8) * np.uint8(255)
 

@@ -4,6 +4,7 @@ The shapes follow the look of the public data set: short hand-drawn strokes of 4
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ def find_sites(canvas: Pixels, keep_clear: tuple[Box, ...]) -> Sites:
     in_ground = cv2.distanceTransform(1 - copper, cv2.DIST_L2, 5)
     edges = _edges(canvas, copper, inside)
     inward, outward = _walk(copper, edges, into_copper=True), _walk(copper, edges, into_copper=False)
-    back = edges[:, :4] * np.float32([1, 1, -1, -1])
+    back = edges[:, :4] * np.array([1, 1, -1, -1], np.float32)
     across = edges.copy()
     across[:, 0:2] += edges[:, 2:4] * (inward[:, None] / 2)
     across[:, 4] = inward
@@ -126,7 +127,7 @@ def _other_copper(copper: Pixels, edges: NDArray[np.float32], outward: Field) ->
     return differs
 
 
-def _straight(in_copper: Field, across: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _straight(in_copper: Field, across: NDArray[Any]) -> NDArray[np.bool_]:
     """True where the copper is a trace: as wide 28 px up and down the trace as at the site itself."""
     fits = np.ones(len(across), bool)
     for along in (-28.0, -14.0, 0.0, 14.0, 28.0):
@@ -180,12 +181,13 @@ def _open(at: NDArray[np.float64], direction: NDArray[np.float64], width: float,
 
 def _blob(at: NDArray[np.float64], room: float, value: int, rng: np.random.Generator) -> list[Stroke]:
     """A bent stroke, thicker at one end, that stays `room` px inside."""
-    thickness = int(min(rng.integers(5, 8), room - 6))
+    thickness = min(int(rng.integers(5, 8)), int(room - 6))
     span = max(1.0, min(float(rng.uniform(5, 11)), room - thickness / 2 - 6))
     angle = rng.uniform(0, 2 * np.pi)
     ends = [at + span * _turn(np.array([1.0, 0.0]), angle + turn) for turn in (0.0, rng.uniform(1.4, 2.7))]
     head = at + (ends[0] - at) * 0.6
-    return [Stroke(np.stack([ends[0], at, ends[1]]), thickness, value), Stroke(np.stack([at, head]), thickness + int(rng.integers(2, 6)), value)]
+    thick = thickness + int(rng.integers(2, 6))
+    return [Stroke(np.stack([ends[0], at, ends[1]]), thickness, value), Stroke(np.stack([at, head]), thick, value)]
 
 
 def _turn(vector: NDArray[np.float64], angle: float) -> NDArray[np.float64]:
