@@ -6,12 +6,14 @@ PLC closed, or on which an answer broke off, is not used again; connecting anew 
 
 import logging
 import socket
+import struct
 from collections.abc import Sequence
 from time import monotonic
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ConnectionException, ModbusException
 from pymodbus.pdu import ExceptionResponse, ModbusPDU
+from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
 from inspector.clock import now_ns
 from inspector.errors import LineError
@@ -186,11 +188,24 @@ class ModbusLine:
         return LineError(f"{self._where} did not answer {what} {within}; check the PLC's load and the network")
 
 
+class _Registers(ReadHoldingRegistersResponse):
+    """pymodbus unpacks register by register, which was a quarter of a poll's time on this side (124 registers)."""
+
+    def decode(self, data: bytes) -> None:
+        if len(data) != 1 + data[0] or data[0] % 2:
+            raise ModbusException(f"{len(data) - 1} bytes of registers, {data[0]} announced")
+        self.registers = struct.unpack(f">{data[0] // 2}H", data[1:])
+
+    def __str__(self) -> str:
+        return f"{len(self.registers)} registers"
+
+
 class _Client(ModbusTcpClient):
     """pymodbus's client with one deadline for the whole exchange, no Nagle delay, and a connect timeout of its own."""
 
     def __init__(self, host: str, port: int, timeout_s: float, connect_timeout_s: float) -> None:
         super().__init__(host, port=port, timeout=timeout_s, retries=0)
+        self.register(_Registers)
         self._address = (host, port)
         self._timeout_s = timeout_s
         self._connect_timeout_s = connect_timeout_s

@@ -6,6 +6,7 @@ Holding registers only, addresses from 0 as they travel on the wire, 32-bit valu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from inspector.errors import LineError
 from inspector.types import Disposition, FaultCode, VerdictKind
@@ -191,12 +192,6 @@ def unpack_status(registers: Sequence[int]) -> PlcStatus:
     if not 1 <= r[1] <= SLOTS_MAX:
         raise LineError(f"PLC announces {r[1]} result slots in register {STATUS + 1}, not 1 to {SLOTS_MAX}; correct the PLC program")
     ring, table = TRIGGER_RING - STATUS, ACK_TABLE - STATUS
-    triggers = tuple(
-        TriggerEntry(number(r[i], r[i + 1]), number(r[i + 2], r[i + 3]), r[i + 4] == 1) for i in range(ring, table, TRIGGER_SIZE)
-    )
-    acks = tuple(AckEntry(r[i], number(r[i + 1], r[i + 2]), r[i + 3]) for i in range(table, table + r[1] * ACK_SIZE, ACK_SIZE))
-    for ack in acks:
-        _check_pattern(ack.pattern, "echo", ack.sequence)
     return PlcStatus(
         slots=r[1],
         epoch=number(r[2], r[3]),
@@ -208,9 +203,24 @@ def unpack_status(registers: Sequence[int]) -> PlcStatus:
         belt=r[11],
         in_transit=r[12],
         dispositions=number(r[13], r[14]),
-        triggers=triggers,
-        acks=acks,
+        triggers=_triggers(tuple(r[ring:table])),
+        acks=_acks(tuple(r[table : table + r[1] * ACK_SIZE])),
     )
+
+
+# Cached because most polls find both rings as they were, and 24 entries cost more than everything else in the block.
+@lru_cache(maxsize=4)
+def _triggers(r: tuple[int, ...]) -> tuple[TriggerEntry, ...]:
+    entries = range(0, len(r), TRIGGER_SIZE)
+    return tuple(TriggerEntry(number(r[i], r[i + 1]), number(r[i + 2], r[i + 3]), r[i + 4] == 1) for i in entries)
+
+
+@lru_cache(maxsize=4)
+def _acks(r: tuple[int, ...]) -> tuple[AckEntry, ...]:
+    acks = tuple(AckEntry(r[i], number(r[i + 1], r[i + 2]), r[i + 3]) for i in range(0, len(r), ACK_SIZE))
+    for ack in acks:
+        _check_pattern(ack.pattern, "echo", ack.sequence)
+    return acks
 
 
 def pack_disposition(entry: DispositionEntry) -> list[int]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from os import getpid
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from pymodbus.client import ModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -53,7 +54,7 @@ class PlcSimProcess:
     def __init__(self, options: PlcSimOptions, *, start_timeout_s: float = 15.0) -> None:
         """Start and wait until it listens. Raises LineError with what it said when it does not."""
         self._options = options
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
         command = [sys.executable, "-m", "inspector.sim.plc", *options.arguments(), f"--parent={getpid()}"]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors)
         self.port = self._wait_port(start_timeout_s)
@@ -66,7 +67,7 @@ class PlcSimProcess:
 
     def belt_done(self) -> bool:
         """Whether all parts have been disposed. Raises LineError when the simulator does not answer."""
-        client = ModbusTcpClient("127.0.0.1", port=self.port, timeout=1.0, retries=0)
+        client: Any = ModbusTcpClient("127.0.0.1", port=self.port, timeout=1.0, retries=0)
         try:
             if not client.connect():
                 raise LineError(f"PLC simulator on port {self.port} is not reachable; it has probably ended")
@@ -77,8 +78,7 @@ class PlcSimProcess:
         except ModbusException as error:
             raise LineError(f"PLC simulator on port {self.port} does not answer: {error}") from error
         finally:
-            close = getattr(client, "close")  # noqa: B009
-            close()
+            client.close()
 
     def wait_done(self, timeout_s: float) -> bool:
         """Wait until all parts have been disposed; False when they were not in time."""
