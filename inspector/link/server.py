@@ -22,9 +22,9 @@ from inspector.ports import Controls
 
 _BATCH = 4
 _PACE_S = 0.010
-_IDLE_MS = 100
+_IDLE_MS = 50
 _WAITING_MS = 20
-_GOODBYE_S = 0.2
+_GOODBYE_S = 0.1
 """How long the last answers lie ready: a screen that has not read one when the socket closes loses it ("shutdown: done", say)."""
 _LARGEST_FRAME_BYTES = 1 << 20
 _MOST_SCREENS = 32
@@ -101,6 +101,7 @@ class LinkServer:
             _log.exception("the link stopped; the line goes on, but screens see nothing until the station is started again")
         finally:
             context.destroy(linger=0)
+            self._path.unlink(missing_ok=True)
             os.close(lock)
 
     def _answer_some(self, router: zmq.Socket[bytes]) -> None:
