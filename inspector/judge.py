@@ -4,9 +4,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 
-from shapely import Polygon
+from shapely import Polygon, prepare
 from shapely import box as rectangle
-from shapely.prepared import PreparedGeometry, prep
 
 from inspector.recipe import Point, Recipe, Rule, Zone, ZoneKind
 from inspector.types import Box, ClassScore, Detection, Pose, Reason, Severity, Verdict, VerdictKind
@@ -17,8 +16,10 @@ REST = ""
 
 
 @lru_cache(maxsize=1024)
-def _shape(polygon: tuple[Point, ...]) -> PreparedGeometry[Polygon]:
-    return prep(Polygon(polygon))
+def _shape(polygon: tuple[Point, ...]) -> Polygon:
+    shape = Polygon(polygon)
+    prepare(shape)
+    return shape
 
 
 def place(box: Box, recipe: Recipe, pose: Pose) -> tuple[Zone | None, bool]:

@@ -8,7 +8,7 @@ from concurrent.futures import TimeoutError as NoAnswer
 from inspector import __version__
 from inspector.errors import ArchiveError, CommandRefused, InspectorError
 from inspector.ports import Archive, Camera, Line, RunStart
-from inspector.station.dispatch import Dispatch
+from inspector.station.dispatch import Dispatch, Watch
 from inspector.station.grab import Grab
 from inspector.station.inspect import Inspect
 from inspector.station.messages import CommandAsked, Shutdown, Supplier, SupplierChanged
@@ -29,12 +29,14 @@ class Station:
     The station comes up whenever its archive opens; a camera, detector or PLC that is missing makes it `fault`, not dead.
     """
 
-    def __init__(self, settings: Settings, camera: Camera, line: Line, archive: Archive, prepare: Prepare) -> None:
-        """Opens a run in the archive. Raises ArchiveError."""
+    def __init__(
+        self, settings: Settings, camera: Camera, line: Line, archive: Archive, prepare: Prepare, watch: Watch | None = None
+    ) -> None:
+        """Opens a run in the archive; `watch` is told of every verdict. Raises ArchiveError."""
         self._archive = archive
         self._prepare = prepare
         self.run = archive.begin_run(RunStart(settings.station, __version__))
-        self._dispatch = Dispatch(settings, self.run, line, archive)
+        self._dispatch = Dispatch(settings, self.run, line, archive, watch)
         self._inspect = Inspect(settings, self._dispatch.post, archive.record_release)
         self._grab = Grab(camera, self._dispatch.post, self._inspect, settings.reconnect_s)
         self._dispatch.attach(self._grab, self._inspect, watched=(self._grab, self._inspect))
@@ -57,6 +59,11 @@ class Station:
         status = self._dispatch.status
         assert status is not None
         return status
+
+    def decided(self) -> int:
+        """Parts that have their verdict at this moment."""
+        balances = self._dispatch.ledger.balances()
+        return balances.triggers - balances.undecided
 
     def preview(self) -> Frame | None:
         """The newest frame."""

@@ -39,9 +39,12 @@ from inspector.station.settings import Settings
 from inspector.station.status import Score
 from inspector.station.stops import StopWatch, wrong_lane
 from inspector.station.work import Worker
-from inspector.types import Event, FaultCode, Inspection, PartId, Status, Verdict
+from inspector.types import Event, FaultCode, Inspection, Status, Verdict
 
 _STATUS_NS = 50 * NS_PER_MS
+Watch = Callable[[Inspection], None]
+"""Told of every verdict, on the dispatch thread: must return at once and never raise."""
+
 _FRAMES_KNOWN = 256
 """Frames remembered until they are bound to their part."""
 
@@ -49,7 +52,7 @@ _FRAMES_KNOWN = 256
 class Dispatch(Worker):
     """The heart of the station. Other threads post messages; everything else here belongs to this thread alone."""
 
-    def __init__(self, settings: Settings, run: int, line: Line, archive: Archive) -> None:
+    def __init__(self, settings: Settings, run: int, line: Line, archive: Archive, watch: Watch | None) -> None:
         super().__init__("dispatch")
         self._settings = settings
         self._run_number = run
@@ -62,6 +65,7 @@ class Dispatch(Worker):
         self._plc = Plc(line, run, settings.reconnect_s, self._plc_lost)
         self._parts = Parts(settings, run, self.ledger, self._recorder, self._plc, self.post, self._on_decided)
         self._score = Score()
+        self._watch = watch
         self._stops = StopWatch(settings.stops)
         tolerance_ns = None if settings.pairing_ms is None else int(settings.pairing_ms * NS_PER_MS)
         self._pairing = Pairing(tolerance_ns, patience_ns=int(settings.frame_ms * NS_PER_MS))
@@ -212,10 +216,12 @@ class Dispatch(Worker):
         self._early.clear()
         self._arrived.clear()
 
-    def _on_decided(self, part: PartId, verdict: Verdict, judged: Judged | None, ready: bool) -> None:
-        self._score.add(part, verdict, judged, now_ns())
+    def _on_decided(self, inspection: Inspection, ready: bool) -> None:
+        self._score.add(inspection)
+        if self._watch is not None:
+            self._watch(inspection)
         if ready:
-            cause = self._stops.verdict(verdict.kind)
+            cause = self._stops.verdict(inspection.verdict.kind)
             if cause is not None:
                 self._control.hold(cause)
 

@@ -49,11 +49,12 @@ class _Open:
     step: _Step = _Step.WAITING
     frame: FrameArrived | None = None
     judged: Judged | None = None
+    decided_ns: int | None = None
     sent_ns: int = 0
 
 
-Decided = Callable[[PartId, Verdict, Judged | None, bool], None]
-"""Told once per verdict: part, verdict, what inspect said (if anything), and whether the station had been ready for the part."""
+Decided = Callable[[Inspection, bool], None]
+"""Told once per verdict: all that is known of the part, and whether the station had been ready for it. Returns at once."""
 
 
 class Parts:
@@ -113,10 +114,10 @@ class Parts:
         if self._too_late(part):
             self._fault(sequence, part, FaultCode.LATE, f"judged {ms(now_ns() - part.trigger.triggered_ns):.0f} ms after its trigger")
             return
-        part.step = _Step.RECORDING
-        row = self._inspection(sequence, part, judged.verdict, now_ns())
+        part.step, part.decided_ns = _Step.RECORDING, now_ns()
+        row = self._inspection(sequence, part, judged.verdict)
         if not self._recorder.put_pass(row, lambda error: self._post(RowDone(sequence, error))):
-            part.step = _Step.WAITING
+            part.step, part.decided_ns = _Step.WAITING, None
             self._fault(sequence, part, FaultCode.NO_RECORD, f"no record, no pass: {self._recorder.problem or 'the archive has no room'}")
 
     def recorded(self, done: RowDone) -> None:
@@ -239,13 +240,14 @@ class Parts:
         self._open.pop(sequence, None)
         if not self._ledger.decide(sequence, verdict.kind):
             return
+        inspection = self._inspection(sequence, part, verdict)
         if not recorded:
-            self._recorder.put(self._inspection(sequence, part, verdict, now_ns()))
-        self._decided(PartId(self._run, sequence), verdict, part.judged, ready)
+            self._recorder.put(inspection)
+        self._decided(inspection, ready)
 
-    def _inspection(self, sequence: int, part: _Open, verdict: Verdict, decided_ns: int) -> Inspection:
+    def _inspection(self, sequence: int, part: _Open, verdict: Verdict) -> Inspection:
         judged, frame = part.judged, part.frame
-        times = Timings(triggered_ns=part.trigger.triggered_ns, decided_ns=decided_ns)
+        times = Timings(triggered_ns=part.trigger.triggered_ns, decided_ns=part.decided_ns or now_ns())
         if frame is not None:
             times = replace(times, exposed_ns=frame.exposed_ns, arrived_ns=frame.arrived_ns)
         row = Inspection(PartId(self._run, sequence), self._settings.kind, verdict, part.release, times, lot=self._settings.lot)

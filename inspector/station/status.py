@@ -4,8 +4,8 @@ from collections import deque
 
 import numpy as np
 
-from inspector.station.messages import Judged
-from inspector.types import LastPart, Latency, PartId, Verdict
+from inspector.clock import NS_PER_MS
+from inspector.types import Inspection, LastPart, Latency
 
 _WINDOW = 1000
 
@@ -35,12 +35,14 @@ class Score:
         self.infer = LatencyWindow()
         self.last: LastPart | None = None
 
-    def add(self, part: PartId, verdict: Verdict, judged: Judged | None, decided_ns: int) -> None:
+    def add(self, inspection: Inspection) -> None:
         """One more verdict."""
+        times = inspection.timings
         latency_ms = None
-        if judged is not None:
-            latency_ms = (decided_ns - judged.frame.arrived_ns) / 1e6
+        if times.arrived_ns is not None and times.decided_ns is not None:
+            latency_ms = (times.decided_ns - times.arrived_ns) / NS_PER_MS
             self.latency.add(latency_ms)
-            if judged.detect_started_ns is not None and judged.detected_ns is not None:
-                self.infer.add((judged.detected_ns - judged.detect_started_ns) / 1e6)
-        self.last = LastPart(str(part), verdict.kind, tuple(r.text for r in verdict.reasons), latency_ms)
+        if times.detect_started_ns is not None and times.detected_ns is not None:
+            self.infer.add((times.detected_ns - times.detect_started_ns) / NS_PER_MS)
+        reasons = tuple(reason.text for reason in inspection.verdict.reasons)
+        self.last = LastPart(str(inspection.part), inspection.verdict.kind, reasons, latency_ms)
