@@ -1,7 +1,7 @@
 """The canary of the DeepPCB bundles: a drawn board with one of each defect, near the middle.
 
-Near the middle, so that the defects show in frames of any shape up to 2:1 (see BundleCanary in inspector/bundle.py). No picture of the data
-set is in it: its licence does not let it travel with the product.
+Near the middle, so that the defects show in frames of any shape from 1:2 to 2:1 (see BundleCanary in inspector/bundle.py). No picture
+of the data set is in it: its licence does not let it travel with the product.
 """
 
 import cv2
@@ -48,7 +48,7 @@ def _mousebite(board: Pixels) -> None:
 
 
 def _copper(board: Pixels) -> None:
-    cv2.ellipse(board, (345, 310), (8, 11), 20, 0, 360, COPPER, -1)
+    cv2.ellipse(board, (435, 300), (5, 11), 40, 0, 360, COPPER, -1)
 
 
 def _pin_hole(board: Pixels) -> None:

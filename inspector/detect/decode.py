@@ -9,6 +9,8 @@ NMS is greedy, class by class, on the best class of each candidate, and suppress
 `non_max_suppression` (8.4) in its default form, so that figures measured there hold here.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -108,6 +110,13 @@ def check_scores(lowest: float, highest: float) -> None:
     """Raises DetectorError unless both are numbers within 0..1 (± TOLERANCE)."""
     if not (lowest >= -TOLERANCE and highest <= 1 + TOLERANCE):
         raise DetectorError(f"detector answered scores from {lowest:g} to {highest:g}, expected 0 to 1: check bundle, device and precision")
+
+
+def check_detections(detections: Sequence[Detection]) -> None:
+    """Raises DetectorError when a score or a box is no number, or a score lies outside 0..1."""
+    for d in detections:
+        check_scores(d.score, d.score)
+        _check_finite(np.array((d.box.x1, d.box.y1, d.box.x2, d.box.y2), np.float32))
 
 
 def nms(boxes: Floats, scores: Floats, classes: Ints, iou: float) -> Ints:
