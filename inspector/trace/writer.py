@@ -193,7 +193,8 @@ class Writer:
         else:
             self._written(batch)
         finally:
-            self._in_flight, self._busy_since = (), None
+            self._busy_since = None
+        self._in_flight = ()  # not after an unexpected error: _end tells these rows too
 
     def _reopen(self, batch: Sequence[Row]) -> Sequence[Row]:
         """A fresh connection after an error; returns the rows of the batch that the failed transaction did not leave on the disk."""
