@@ -7,22 +7,27 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 from shapely import Polygon
 from shapely.validation import explain_validity
 
 from inspector.errors import RecipeError
 from inspector.types import Severity
 
-Score = Annotated[float, Field(ge=0.01, le=1, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Point = tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[float, Field(allow_inf_nan=False)]]
-Rectangle = tuple[int, int, int, int]
+# Strict: `limit = true` would otherwise be the limit 1.0, which never rejects.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[int, Field(strict=True)]
+Score = Annotated[Number, Field(ge=0.01, le=1)]
+NonNegative = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
+Point = tuple[Number, Number]
+Rectangle = tuple[Whole, Whole, Whole, Whole]
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -46,7 +51,7 @@ class Rule:
     limit: Score
     severity: Severity = Severity.MAJOR
     min_size_px2: NonNegative = 0.0
-    max_count: Annotated[int, Field(ge=0)] = 0
+    max_count: Annotated[Whole, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class PresenceOff:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     method: Literal["off"]
-    why: Annotated[str, Field(min_length=3)]
+    why: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +83,12 @@ class PresenceSilhouette:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     method: Literal["silhouette"]
-    threshold: Annotated[int, Field(ge=1, le=254)]
-    min_area_px2: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    max_area_px2: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    threshold: Annotated[Whole, Field(ge=1, le=254)]
+    min_area_px2: Positive
+    max_area_px2: Positive
     part_is: Literal["bright", "dark"] = "bright"
     centre: Point | None = None
-    max_shift_px: Annotated[float, Field(gt=0, le=500)] = 20.0
+    max_shift_px: Annotated[Positive, Field(le=500)] = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +99,9 @@ class PresenceTemplate:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     method: Literal["template"]
     picture: Path
-    position: tuple[int, int]
-    min_score: Annotated[float, Field(gt=0, lt=1)] = 0.7
-    max_shift_px: Annotated[int, Field(gt=0, le=500)] = 20
+    position: tuple[Whole, Whole]
+    min_score: Annotated[Positive, Field(lt=1)] = 0.7
+    max_shift_px: Annotated[Whole, Field(gt=0, le=500)] = 20
 
 
 Presence = Annotated[PresenceOff | PresenceSilhouette | PresenceTemplate, Field(discriminator="method")]
@@ -107,8 +112,8 @@ class FrameSize:
     """The frame that the recipe was taught on, px."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    width: Annotated[int, Field(ge=16, le=20000)]
-    height: Annotated[int, Field(ge=16, le=20000)]
+    width: Annotated[Whole, Field(ge=16, le=20000)]
+    height: Annotated[Whole, Field(ge=16, le=20000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,7 @@ class Recipe:
 
 
 _RECIPE = TypeAdapter(Recipe)
+_WORKED_OUT = ("folder", "revision")
 
 
 def load(path: Path) -> Recipe:
@@ -166,22 +172,20 @@ def load(path: Path) -> Recipe:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such recipe file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML, or a number of thousands of digits
         raise RecipeError(f"{path}: not a readable TOML file: {error}") from None
     return parse(raw, folder=path.parent, where=str(path))
 
 
 def parse(raw: dict[str, Any], *, folder: Path, where: str = "recipe") -> Recipe:
     """A recipe from plain values; relative picture paths count from `folder`. Raises RecipeError."""
-    for key in ("folder", "revision"):
+    for key in _WORKED_OUT:
         if key in raw:
             raise RecipeError(f"{where}: key {key}: is worked out by the station; remove it")
     try:
         recipe = _RECIPE.validate_python(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "(top)"
-        raise RecipeError(f"{where}: key {key}: {first['msg']}; found {first['input']!r:.80}") from None
+        raise RecipeError(f"{where}: key {_explain(error.errors())}") from None
     _check_geometry(recipe, where)
     content = _RECIPE.dump_python(recipe, mode="json")
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
@@ -190,11 +194,40 @@ def parse(raw: dict[str, Any], *, folder: Path, where: str = "recipe") -> Recipe
     return replace(recipe, folder=folder, revision=digest.hexdigest())
 
 
+def _explain(faults: list[ErrorDetails]) -> str:
+    """The first fault as "key: what is wrong". A misspelt key comes first: it is why another one is missing."""
+    fault = next((f for f in faults if f["type"] == "unexpected_keyword_argument"), faults[0])
+    place = [str(part) for part in fault["loc"]]
+    section = _section(place)
+    if place[:1] == ["presence"] and len(place) > 2:
+        del place[1]  # the method, which pydantic names on the way, is no key
+    key = ".".join(place) or "(top)"
+    if fault["type"] == "unexpected_keyword_argument":
+        known = [f.name for f in fields(section) if f.name not in _WORKED_OUT]
+        return f"{key}: there is no such key; there are {', '.join(known)}"
+    return f"{key}: {fault['msg']}; found {fault['input']!r:.80}"
+
+
+def _section(place: list[str]) -> type[Any]:
+    """The dataclass that the last key of a place should stand in."""
+    match place[:-1]:
+        case ["classes", _] | ["zones", _, "classes", _]:
+            return Rule
+        case ["zones", _]:
+            return Zone
+        case ["frame"]:
+            return FrameSize
+        case ["presence", method]:
+            return {"off": PresenceOff, "silhouette": PresenceSilhouette}.get(method, PresenceTemplate)
+    return Recipe
+
+
 def _picture_bytes(path: Path, where: str) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise RecipeError(f"{where}: key presence.picture: {path} cannot be read ({error.strerror}); teach the mark again") from None
+    except (OSError, ValueError) as error:  # ValueError: no name of a file at all
+        why = error.strerror if isinstance(error, OSError) else error
+        raise RecipeError(f"{where}: key presence.picture: {path} cannot be read ({why}); teach the mark again") from None
 
 
 def _check_geometry(recipe: Recipe, where: str) -> None:
