@@ -12,6 +12,7 @@ from typing import Any, Literal
 import click
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from inspector.build import DetectorChoice
 from inspector.camera.folder import FolderCamera
@@ -148,22 +149,27 @@ def _draw(part: Inspection, out: Path) -> None:
     """The picture with the boxes that rejected it, a red line on a white one."""
     assert part.frame is not None
     pixels = part.frame.pixels
-    canvas = cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels.copy()
+    canvas = np.array(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels, dtype=np.uint8)
     for reason in part.verdict.reasons:
         if reason.box is None:
             continue
         corner, far = (round(reason.box.x1), round(reason.box.y1)), (round(reason.box.x2), round(reason.box.y2))
         cv2.rectangle(canvas, corner, far, _WHITE, 4)
         cv2.rectangle(canvas, corner, far, _RED, 2)
-        label = f"{reason.defect_class} {reason.score:.2f}"
-        at = (corner[0], max(14, corner[1] - 6))
-        cv2.putText(canvas, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _WHITE, 4, cv2.LINE_AA)
-        cv2.putText(canvas, label, at, cv2.FONT_HERSHEY_SIMPLEX, 0.5, _RED, 1, cv2.LINE_AA)
+        _label(canvas, f"{reason.defect_class} {reason.score:.2f}", corner)
     source = Path(part.source)
     path = out / source.parent.name / f"{source.stem}-{part.verdict.kind.value.lower()}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), np.ascontiguousarray(canvas)):
+    if not cv2.imwrite(str(path), canvas):
         raise InspectorError(f"{path}: cannot be written; make room, or name another folder with --out")
+
+
+def _label(canvas: NDArray[np.uint8], text: str, corner: tuple[int, int]) -> None:
+    """White text on red above the box, or inside the picture's upper edge."""
+    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    left, bottom = max(0, min(corner[0], canvas.shape[1] - width - 6)), max(height + 8, corner[1])
+    cv2.rectangle(canvas, (left, bottom - height - 8), (left + width + 6, bottom), _RED, cv2.FILLED)
+    cv2.putText(canvas, text, (left + 3, bottom - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.5, _WHITE, 1, cv2.LINE_AA)
 
 
 def _default_recipe() -> Path:
