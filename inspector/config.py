@@ -37,23 +37,18 @@ class Finding:
     text: str
 
 
-def _path(value: object, info: ValidationInfo) -> object:
+def _path(what: str, is_it: Callable[[Path], bool] | None = None) -> BeforeValidator:
     """A path as a person writes it: `~` is their home, and a relative one starts at the folder of station.toml."""
-    if not isinstance(value, str | Path):
-        return value
-    if not str(value):
-        raise ValueError("should be a path, and is empty")
-    folder = (info.context or {}).get("folder", Path())
-    return Path(folder) / Path(value).expanduser()
 
-
-def _must_be(what: str, is_it: Callable[[Path], bool]) -> AfterValidator:
-    def check(path: Path) -> Path:
-        if not is_it(path):
+    def resolve(value: object, info: ValidationInfo) -> Path:
+        if not isinstance(value, str | Path) or not str(value):
+            raise ValueError(f"should be the path of a {what}, as text")
+        path = Path((info.context or {}).get("folder", "")) / Path(value).expanduser()
+        if is_it and not is_it(path):
             raise ValueError(f"should name a {what}, and {path} is none")
         return path
 
-    return AfterValidator(check)
+    return BeforeValidator(resolve)
 
 
 def _device(name: str) -> str:
@@ -62,9 +57,9 @@ def _device(name: str) -> str:
     return name
 
 
-AnyPath = Annotated[Path, BeforeValidator(_path)]
-File = Annotated[Path, _must_be("file", Path.is_file), BeforeValidator(_path)]
-Folder = Annotated[Path, _must_be("folder", Path.is_dir), BeforeValidator(_path)]
+AnyFolder = Annotated[Path, _path("folder")]
+File = Annotated[Path, _path("file", Path.is_file)]
+Folder = Annotated[Path, _path("folder", Path.is_dir)]
 Words = Annotated[str, Field(min_length=1, max_length=200)]
 Endpoint = Annotated[str, Field(pattern=r"^(ipc|tcp)://[^\s]+$")]
 PositiveMs = Annotated[float, Field(gt=0)]
@@ -83,7 +78,7 @@ class StationSection(Section):
     """Which station this is, and where its data lie."""
 
     name: Words = Field(description="name of the station, as it stands in its records")
-    data: AnyPath | None = Field(
+    data: AnyFolder | None = Field(
         default=None, description="folder of the records; `--data` and INSPECTOR_DATA win; left out: the platform's data folder"
     )
 
