@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from inspector.errors import RecipeError
 from inspector.recipe import PresenceOff, PresenceSilhouette, PresenceTemplate, Recipe
 from inspector.types import Pixels, Pose
+
+_LEAST_CONTRAST = 0.5
+"""Grey levels. A mark has at least 1 (standard deviation) when it is taught; this leaves room for a dim light."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,15 @@ def _silhouette(pixels: Pixels, rule: PresenceSilhouette) -> Sighting:
     return Sighting(pose, text)
 
 
+def _even(window: Pixels, width: int, height: int) -> NDArray[np.bool_]:
+    """Where a width x height patch of the window, by its top-left corner, has a standard deviation below `_LEAST_CONTRAST`."""
+    rows, columns = window.shape[0] - height + 1, window.shape[1] - width + 1
+    size, corner = (width, height), (0, 0)
+    mean = cv2.boxFilter(window, cv2.CV_64F, size, anchor=corner)[:rows, :columns]
+    square = cv2.sqrBoxFilter(window, cv2.CV_64F, size, anchor=corner)[:rows, :columns]
+    return np.asarray(square - mean * mean < _LEAST_CONTRAST**2, dtype=np.bool_)
+
+
 def _template(pixels: Pixels, rule: PresenceTemplate, mark: Pixels) -> Sighting:
     """Normalised cross-correlation (cv2.TM_CCOEFF_NORMED) in the window that max_shift_px allows, and one pixel around it, so
     that a part just outside is seen at the rim and named "out of position" instead of "not found"."""
@@ -85,8 +98,9 @@ def _template(pixels: Pixels, rule: PresenceTemplate, mark: Pixels) -> Sighting:
     x1, y1 = max(0, x - reach), max(0, y - reach)
     window = _grey(pixels[y1 : y + height + reach, x1 : x + width + reach])
     scores = cv2.matchTemplate(window, mark, cv2.TM_CCOEFF_NORMED)
-    # An even window has no variance: its correlation is undefined, and means "nothing there".
-    scores[~np.isfinite(scores) | (np.abs(scores) > 1.001)] = 0.0
+    # Without contrast the correlation is undefined, and a rounding error of the sums may stand there as a perfect match: tried, 0.87
+    # on a white field with one grey pixel. Such a place means "nothing there".
+    scores[_even(window, width, height) | ~np.isfinite(scores) | (np.abs(scores) > 1.001)] = 0.0
     _, best, _, (column, row) = cv2.minMaxLoc(scores)
     pose = Pose(float(x1 + column - x), float(y1 + row - y), round(float(best), 4))
     text = f"template {best:.2f}"
