@@ -44,10 +44,10 @@ def verify_canary(canary: Canary, found: Sequence[Detection]) -> str | None:
         if not twins:
             return f"the canary's {wanted.defect_class} at {wanted.box.x1:.0f}, {wanted.box.y1:.0f} was not found"
         best = min(twins, key=lambda d: abs(d.score - wanted.score))
-        if abs(best.score - wanted.score) > canary.score_tolerance:
+        if not abs(best.score - wanted.score) <= canary.score_tolerance:  # in these words a NaN is no answer, either
             return f"the canary's {wanted.defect_class} scored {best.score:.2f}, {wanted.score:.2f} expected"
         left.remove(best)
-    loud = [d for d in left if d.score >= canary.quiet_above]
+    loud = [d for d in left if not d.score < canary.quiet_above]
     if loud:
         return f"the detector found {loud[0].defect_class} {loud[0].score:.2f} in the canary, where there is none"
     return None
