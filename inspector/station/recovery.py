@@ -21,14 +21,17 @@ def recovery(past: PastRun, snapshot: LineSnapshot, kind: PartKind) -> Iterator[
     Raises LineError, at once, when the line's count cannot be true.
     """
     newer = _counted_since(past, snapshot)
-    lost = {*past.missing, *newer}
-    rows = [(sequence, FaultCode.INTERRUPTED, "cut off when the station ended without warning") for sequence in past.missing]
-    text = "counted by the line while no station ran, or cut off when it ended"
-    rows += [(sequence, FaultCode.STATION_DOWN, text) for sequence in newer]
+    down = "counted by the line while no station ran, or cut off when it ended"
+    # Row by row, because a long stop makes a million of them.
     return chain(
-        (Inspection(PartId(past.run, sequence), kind, Verdict.fault(code, why), "", Timings()) for sequence, code, why in rows),
-        _dispositions(past, snapshot.disposed, lost.union(past.undisposed)),
+        _faults(past, past.missing, kind, Verdict.fault(FaultCode.INTERRUPTED, "cut off when the station ended without warning")),
+        _faults(past, newer, kind, Verdict.fault(FaultCode.STATION_DOWN, down)),
+        _dispositions(past, snapshot.disposed, newer),
     )
+
+
+def _faults(past: PastRun, sequences: Sequence[int], kind: PartKind, verdict: Verdict) -> Iterator[Inspection]:
+    return (Inspection(PartId(past.run, sequence), kind, verdict, "", Timings()) for sequence in sequences)
 
 
 def _counted_since(past: PastRun, snapshot: LineSnapshot) -> range:
@@ -41,10 +44,13 @@ def _counted_since(past: PastRun, snapshot: LineSnapshot) -> range:
     return range(known + 1, snapshot.counter + 1)
 
 
-def _dispositions(past: PastRun, ring: Sequence[Disposed], wanted: set[int]) -> Iterator[Event]:
+def _dispositions(past: PastRun, ring: Sequence[Disposed], newer: range) -> Iterator[Event]:
+    open_ends = {*past.missing, *past.undisposed}
+    told: set[int] = set()
     for entry in ring:
-        if entry.part.run == past.run and entry.part.sequence in wanted:
-            wanted.discard(entry.part.sequence)
+        sequence = entry.part.sequence
+        if entry.part.run == past.run and (sequence in open_ends or sequence in newer) and sequence not in told:
+            told.add(sequence)
             yield disposed_event(entry)
 
 
