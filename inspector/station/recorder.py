@@ -1,7 +1,9 @@
 """What dispatch hands to the archive, in order, also while the archive has no room.
 
-Rows that the archive cannot take wait here; beyond the bound the oldest are given up, because the next start fills every gap in the
-sequence with FAULT "interrupted" from the line's own count. A part waiting here was never passed: no record, no pass.
+Rows that the archive cannot take wait here; beyond the bound the oldest part gives up its row or what is told of it, because the next
+start fills every gap in the sequence with FAULT "interrupted" from the line's own count. A part waiting here was never passed: no record,
+no pass. Never given up for a part are "overruled" (the row it belongs to says PASS) and what is told of the station (without "line opened"
+no gap is filled); both are few.
 """
 
 from collections import deque
@@ -12,6 +14,10 @@ from inspector.ports import Archive, Done
 from inspector.types import Event, Inspection
 
 _BACKLOG = 10_000
+"""Records that may wait; a few seconds' work for the archive, a quarter of an hour of the line."""
+
+_OVERRULED = "overruled"
+"""Kind of the event by which parts.py takes back a PASS row that was not delivered in time."""
 
 
 class Recorder:
@@ -19,7 +25,8 @@ class Recorder:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._backlog: deque[Inspection | Event] = deque(maxlen=_BACKLOG)
+        # Bounded by _keep, which says what happens when it is full.
+        self._backlog: deque[Inspection | Event] = deque()
 
     @property
     def problem(self) -> str | None:
@@ -43,7 +50,7 @@ class Recorder:
                 return
         except ArchiveError:
             pass
-        self._backlog.append(replace(inspection, frame=None))
+        self._keep(replace(inspection, frame=None))
 
     def put_pass(self, inspection: Inspection, done: Done) -> bool:
         """Queue a PASS row; False when there is no room: then it is no PASS, and nothing was queued."""
@@ -65,7 +72,7 @@ class Recorder:
                 return
         except ArchiveError:
             pass
-        self._backlog.append(event)
+        self._keep(event)
 
     def flush(self) -> None:
         """Hand over what waits, as far as there is room."""
@@ -79,3 +86,13 @@ class Recorder:
             except ArchiveError:
                 return
             self._backlog.popleft()
+
+    def _keep(self, record: Inspection | Event) -> None:
+        """Let a record wait. When the backlog is full, the oldest expendable one goes, else the oldest."""
+        if len(self._backlog) >= _BACKLOG:
+            del self._backlog[next((place for place, waiting in enumerate(self._backlog) if _expendable(waiting)), 0)]
+        self._backlog.append(record)
+
+
+def _expendable(record: Inspection | Event) -> bool:
+    return isinstance(record, Inspection) or (record.part is not None and record.kind != _OVERRULED)
