@@ -3,11 +3,11 @@
     stopped ──start──▶ starting ──all proven──▶ running ──stop──▶ stopped
                           │  ▲                    │ │ └──pause──▶ paused ──start──▶ starting
                           │  └──resynchronise─────┘ └──stop cause──▶ held ──acknowledge──▶ starting
-                          └──a supplier fails──▶ fault ──all there again──▶ starting        (running, paused and held fall to fault, too)
+                          └──a supplier fails──▶ fault ──all there again──▶ starting        (running and paused fall to fault, too)
     every state ──shutdown──▶ stopping
 
-READY is high in running only. In held a person has to acknowledge; in fault the station cannot vouch for parts and comes back by itself
-once every supplier (camera, detector, PLC, archive) is there again and the canary has been found.
+READY is high in running only. In held a person has to acknowledge; what failed meanwhile shows in starting. In fault the station cannot
+vouch for parts, and comes back by itself once every supplier (camera, detector, PLC, archive) is there again and the canary was found.
 """
 
 from inspector.types import StationState
