@@ -170,15 +170,30 @@ def unpack_slot(registers: Sequence[int]) -> Slot | None:
     return Slot(registers[0], number(registers[1], registers[2]), pattern, fault_code)
 
 
-def pack_status(status: PlcStatus) -> list[int]:
-    """The STATUS_SIZE registers of the status block."""
+def pack_header(status: PlcStatus) -> list[int]:
+    """The 20 registers of the status block before its rings."""
     out = [MAP_ID, status.slots, *words(status.epoch), *words(status.counter), *words(status.clock_us), status.scans & 0xFFFF]
     out += [int(status.heartbeat_ok), int(status.ready), status.belt, min(status.in_transit, 0xFFFF), *words(status.dispositions)]
-    out += [0] * (TRIGGER_RING - STATUS - len(out))
+    return out + [0] * (TRIGGER_RING - STATUS - len(out))
+
+
+def pack_trigger(entry: TriggerEntry) -> list[int]:
+    """The 5 registers of one trigger."""
+    return [*words(entry.sequence), *words(entry.time_us), int(entry.ready)]
+
+
+def pack_ack(entry: AckEntry) -> list[int]:
+    """The 4 registers of one echo."""
+    return [entry.run16, *words(entry.sequence), entry.pattern]
+
+
+def pack_status(status: PlcStatus) -> list[int]:
+    """The STATUS_SIZE registers of the status block."""
+    out = pack_header(status)
     for trigger in status.triggers:
-        out += [*words(trigger.sequence), *words(trigger.time_us), int(trigger.ready)]
+        out += pack_trigger(trigger)
     for ack in status.acks:
-        out += [ack.run16, *words(ack.sequence), ack.pattern]
+        out += pack_ack(ack)
     return out + [0] * (STATUS_SIZE - len(out))
 
 
@@ -208,19 +223,25 @@ def unpack_status(registers: Sequence[int]) -> PlcStatus:
     )
 
 
-# Cached because most polls find both rings as they were, and 24 entries cost more than everything else in the block.
-@lru_cache(maxsize=4)
 def _triggers(r: tuple[int, ...]) -> tuple[TriggerEntry, ...]:
-    entries = range(0, len(r), TRIGGER_SIZE)
-    return tuple(TriggerEntry(number(r[i], r[i + 1]), number(r[i + 2], r[i + 3]), r[i + 4] == 1) for i in entries)
+    return tuple(_trigger(r[i : i + TRIGGER_SIZE]) for i in range(0, len(r), TRIGGER_SIZE))
 
 
-@lru_cache(maxsize=4)
 def _acks(r: tuple[int, ...]) -> tuple[AckEntry, ...]:
-    acks = tuple(AckEntry(r[i], number(r[i + 1], r[i + 2]), r[i + 3]) for i in range(0, len(r), ACK_SIZE))
-    for ack in acks:
-        _check_pattern(ack.pattern, "echo", ack.sequence)
-    return acks
+    return tuple(_ack(r[i : i + ACK_SIZE]) for i in range(0, len(r), ACK_SIZE))
+
+
+# Cached because polls find most entries as they were, and 24 of them cost more than everything else in the block.
+@lru_cache(maxsize=4 * TRIGGERS)
+def _trigger(r: tuple[int, ...]) -> TriggerEntry:
+    return TriggerEntry(number(r[0], r[1]), number(r[2], r[3]), r[4] == 1)
+
+
+@lru_cache(maxsize=4 * SLOTS_MAX)
+def _ack(r: tuple[int, ...]) -> AckEntry:
+    ack = AckEntry(r[0], number(r[1], r[2]), r[3])
+    _check_pattern(ack.pattern, "echo", ack.sequence)
+    return ack
 
 
 def pack_disposition(entry: DispositionEntry) -> list[int]:

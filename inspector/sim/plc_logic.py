@@ -56,8 +56,6 @@ class PlcLogic:
         self._image = [0] * _END
         # Bounded by the belt: what lies between camera and gate.
         self.tracked: dict[int, TrackedPart] = {}
-        self._triggers = [r.NO_TRIGGER] * r.TRIGGERS
-        self._acks = [r.NO_ACK] * slots
         self._dispositions = 0
         self._scans = 0
         self._changed: set[int] = set()
@@ -73,7 +71,7 @@ class PlcLogic:
     def read(self, address: int, count: int, now_ns: int) -> list[int]:
         """`count` registers as they are at this moment."""
         if address < r.STATUS + r.STATUS_SIZE and address + count > r.STATUS:
-            self._image[r.STATUS : r.STATUS + r.STATUS_SIZE] = r.pack_status(self._status(now_ns))
+            self._image[r.STATUS : r.TRIGGER_RING] = r.pack_header(self._status(now_ns))
         return self._image[address : address + count]
 
     def write(self, address: int, values: list[int], now_ns: int) -> None:
@@ -103,7 +101,9 @@ class PlcLogic:
         self.counter = (self.counter + 1) % _WRAP
         part = TrackedPart(number, self.counter, self._image[r.RUN], self.ready(now_ns), now_ns)
         self.tracked[part.sequence] = part
-        self._triggers[part.sequence % r.TRIGGERS] = r.TriggerEntry(part.sequence, self._clock_us(now_ns), part.ready)
+        entry = r.TriggerEntry(part.sequence, self._clock_us(now_ns), part.ready)
+        at = r.TRIGGER_RING + part.sequence % r.TRIGGERS * r.TRIGGER_SIZE
+        self._image[at : at + r.TRIGGER_SIZE] = r.pack_trigger(entry)
         return part
 
     def gate(self, sequence: int, decide: Callable[[TrackedPart], Disposition] | None = None) -> tuple[TrackedPart, Disposition]:
@@ -127,9 +127,11 @@ class PlcLogic:
         if part.pattern != slot.pattern:
             part.pattern, part.accepted_ns = slot.pattern, now_ns
             part.fault_code = slot.fault_code
-        self._acks[index] = r.AckEntry(slot.run16, slot.sequence, part.pattern)
+        at = r.ACK_TABLE + index * r.ACK_SIZE
+        self._image[at : at + r.ACK_SIZE] = r.pack_ack(r.AckEntry(slot.run16, slot.sequence, part.pattern))
 
     def _status(self, now_ns: int) -> r.PlcStatus:
+        """What changes by itself; the rings are written where they change."""
         return r.PlcStatus(
             slots=self._slots,
             epoch=self.epoch,
@@ -141,8 +143,8 @@ class PlcLogic:
             belt=self.belt,
             in_transit=len(self.tracked),
             dispositions=self._dispositions,
-            triggers=tuple(self._triggers),
-            acks=tuple(self._acks),
+            triggers=(),
+            acks=(),
         )
 
     def _clock_us(self, now_ns: int) -> int:
