@@ -133,7 +133,6 @@ class FolderCamera:
         with self._changed:
             self._open = self._armed = False
             self._waiting.clear()
-            self._kept = [] if not self._preload else self._kept
             self._changed.notify_all()
 
     def _wait_for_exposure(self, until_ns: int) -> _Exposure | None:

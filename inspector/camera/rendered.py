@@ -2,7 +2,8 @@
 
 Wire format, strict. A frame is two parts: a JSON header {frame_id, exposed_ns, width, height, channels, armed} and
 width x height x channels raw bytes. Control is request and reply, each two parts: a token of 8 bytes that the reply
-repeats, and JSON: {"command": "hello"} or {"command": "arm"}, answered by {name, width, height, channels, armed}. `armed` counts the armings: a frame of an older one is discarded.
+repeats, and JSON: {"command": "hello"} or {"command": "arm"}, answered by {name, width, height, channels, armed}.
+`armed` counts the armings: a frame of an older one is discarded.
 exposed_ns is station time, for CLOCK_MONOTONIC is shared by all processes of one machine.
 """
 

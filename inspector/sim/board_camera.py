@@ -72,6 +72,7 @@ class BoardCamera:
         self._pulses = 0
         self._frame_id = 0
         self._armed = 0
+        self._prepare(range(_AHEAD))  # the first board costs more than the later ones
 
     def close(self) -> None:
         """Close the sockets; frames that nobody fetched are lost."""
@@ -95,7 +96,11 @@ class BoardCamera:
     def _bound(self, kind: int, endpoint: str, messages: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.set_hwm(messages)
-        socket.bind(endpoint)
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError:
+            self.close()
+            raise
         return socket
 
     def _pulse(self, message: bytes, at_ns: int) -> None:

@@ -127,7 +127,7 @@ def _other_copper(copper: Pixels, edges: NDArray[np.float32], outward: Field) ->
     return differs
 
 
-def _straight(in_copper: Field, across: NDArray[Any]) -> NDArray[np.bool_]:
+def _straight(in_copper: NDArray[Any], across: NDArray[Any]) -> NDArray[np.bool_]:
     """True where the copper is a trace: as wide 28 px up and down the trace as at the site itself."""
     fits = np.ones(len(across), bool)
     for along in (-28.0, -14.0, 0.0, 14.0, 28.0):
