@@ -152,16 +152,10 @@ class SqliteArchive:
             raise ArchiveError("no run has begun: call begin_run first")
         if not self._evidence.wait_idle(timeout_s):
             raise ArchiveError(f"{self._folder}: the pictures of the run were not stored within {timeout_s:g} s: look at the disk")
-        pause = threading.Event()
-        while True:
-            left_s = (until - now_ns()) / NS_PER_S
-            try:
-                self._writer.write_now(event_row(Event(RUN_ENDED), self._run, now_ns()), max(left_s, 0.01))
-                return
-            except ArchiveError:
-                if (until - now_ns()) / NS_PER_S < 0.1:
-                    raise
-                pause.wait(0.05)
+        if not self._writer.wait_drained(max(0.0, (until - now_ns()) / NS_PER_S)):
+            why = self.problem or "the disk is slow"
+            raise ArchiveError(f"{self._folder}: the rows of the run were not written within {timeout_s:g} s ({why}): look at the disk")
+        self._writer.write_now(event_row(Event(RUN_ENDED), self._run, now_ns()), max(0.01, (until - now_ns()) / NS_PER_S))
 
     def close(self) -> None:
         """Try to write what is queued, stop both threads, close the files. Never raises; safe to call twice."""

@@ -119,6 +119,11 @@ class Writer:
         if outcome[0] is not None:
             raise ArchiveError(f"{row.name} was not written: {outcome[0]}") from outcome[0]
 
+    def wait_drained(self, timeout_s: float) -> bool:
+        """Wait until nothing is queued or under way, what follows from it included; False when time ran out."""
+        with self._cond:
+            return self._cond.wait_for(lambda: not (self._passes or self._rest or self._in_flight), timeout_s)
+
     def close(self, timeout_s: float) -> bool:
         """Try once more to write what is queued, and end the thread. False when the disk holds it up; safe to call twice."""
         with self._cond:
@@ -168,7 +173,7 @@ class Writer:
             batch = [*self._passes, *self._rest]
             self._passes.clear()
             self._rest.clear()
-            self._prompt, self._event_due = False, 0
+            self._prompt, self._event_due, self._in_flight = False, 0, batch
             return batch
 
     def _pause_s(self) -> float:
@@ -178,7 +183,7 @@ class Writer:
         return (due - now_ns()) / NS_PER_S
 
     def _commit(self, batch: Sequence[Row]) -> None:
-        self._in_flight, self._busy_since = batch, now_ns()
+        self._busy_since = now_ns()
         try:
             try:
                 batch = self._reopen(batch)
@@ -194,7 +199,9 @@ class Writer:
             self._written(batch)
         finally:
             self._busy_since = None
-        self._in_flight = ()  # not after an unexpected error: _end tells these rows too
+        with self._cond:  # not after an unexpected error: _end tells these rows too
+            self._in_flight = ()
+            self._cond.notify_all()
 
     def _reopen(self, batch: Sequence[Row]) -> Sequence[Row]:
         """A fresh connection after an error; returns the rows of the batch that the failed transaction did not leave on the disk."""

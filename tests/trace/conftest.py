@@ -38,26 +38,6 @@ def inspection(run: int, sequence: int, verdict: VerdictKind = VerdictKind.PASS,
     )
 
 
-class Calls:
-    """Collects what `done` is told, per part; `wait` until so many were told."""
-
-    def __init__(self) -> None:
-        self._cond = threading.Condition()
-        self.order: list[tuple[int, Exception | None]] = []
-
-    def done(self, sequence: int) -> Callable[[Exception | None], None]:
-        def told(error: Exception | None) -> None:
-            with self._cond:
-                self.order.append((sequence, error))
-                self._cond.notify_all()
-
-        return told
-
-    def wait(self, count: int, timeout_s: float = 4.0) -> None:
-        with self._cond:
-            assert self._cond.wait_for(lambda: len(self.order) >= count, timeout_s), f"{len(self.order)} of {count} told"
-
-
 class Hold:
     """Stops the writer's thread inside a `done` until released: what is queued meanwhile forms one transaction."""
 
@@ -68,11 +48,6 @@ class Hold:
     def __call__(self, _: Exception | None) -> None:
         self.inside.set()
         self.go_on.wait(4)
-
-
-@pytest.fixture
-def calls() -> Calls:
-    return Calls()
 
 
 @pytest.fixture

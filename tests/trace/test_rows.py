@@ -54,7 +54,7 @@ inspections = st.builds(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(inspections, min_size=5, max_size=10))
 def test_any_part_is_recorded_and_its_chain_verifies(tmp_path_factory: pytest.TempPathFactory, parts: list[Inspection]) -> None:
     folder = tmp_path_factory.mktemp("any")
