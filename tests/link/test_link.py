@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ import zmq
 from inspector.clock import now_ns
 from inspector.errors import CommandRefused, LinkError
 from inspector.link.client import LinkClient
-from inspector.link.messages import PROTOCOL, Done, Refused, Shown, encode_reply
+from inspector.link.messages import PROTOCOL
 from inspector.link.server import LinkServer
 from inspector.types import Balances, Frame, Health, LastPart, Latency, StationState, Status, StopCause, VerdictKind
 
@@ -138,32 +137,6 @@ def raw(server: LinkServer, context: zmq.Context[zmq.Socket[bytes]], path: Path)
     yield _raw
     for screen in screens:
         screen.close(linger=0)
-
-
-Stranger = Callable[[Callable[[dict[str, Any]], list[bytes]]], None]
-
-
-@pytest.fixture
-def stranger(context: zmq.Context[zmq.Socket[bytes]], path: Path) -> Iterator[Stranger]:
-    """A station that answers its first request with whatever it is told to."""
-    path.parent.mkdir()
-    router = context.socket(zmq.ROUTER)
-    router.setsockopt(zmq.RCVTIMEO, 3000)
-    router.bind(f"ipc://{path}")
-    threads: list[threading.Thread] = []
-
-    def _answer_with(make: Callable[[dict[str, Any]], list[bytes]]) -> None:
-        def run() -> None:
-            who, data = router.recv_multipart()
-            for reply in make(json.loads(data)):
-                router.send_multipart([who, reply])
-
-        threads.append(threading.Thread(target=run))
-        threads[-1].start()
-
-    yield _answer_with
-    for thread in threads:
-        thread.join()
 
 
 def picture(height: int, width: int, frame_id: int) -> Frame:
@@ -302,32 +275,6 @@ def test_other_protocol_is_refused_by_the_station(raw: Raw) -> None:
     answer = json.loads(screen.recv())
     assert answer["request"] == 9
     assert f"protocol 2, this program {PROTOCOL}" in answer["text"]
-
-
-def test_other_protocol_is_refused_by_the_screen(stranger: Stranger, connect: Connect) -> None:
-    stranger(lambda ask: [encode_reply(Done("x", ask["request"])).replace(b'"protocol":1', b'"protocol":2')])
-    with pytest.raises(LinkError, match="station speaks link protocol 2, this program 1"):
-        connect(2.0).command("start", {}, "mia")
-
-
-def test_answer_to_an_earlier_question_is_not_taken_for_this_one(stranger: Stranger, connect: Connect) -> None:
-    late = encode_reply(Done("pause: done", 99))
-    stranger(lambda ask: [late, encode_reply(Done("start: done", ask["request"]))])
-    assert connect(2.0).command("start", {}, "mia") == "start: done"
-
-
-@pytest.mark.parametrize("reply", [Refused("no", 1), Shown(STATUS, None, 1)])
-def test_answer_of_the_wrong_kind_is_an_error(stranger: Stranger, connect: Connect, reply: Refused | Shown) -> None:
-    stranger(lambda _: [encode_reply(reply)])
-    asker = connect(2.0)
-    with pytest.raises(LinkError, match=r"answered .* with"):
-        _ = asker.status() if isinstance(reply, Refused) else asker.command("start", {}, "mia")
-
-
-def test_answer_that_is_nonsense_is_an_error(stranger: Stranger, connect: Connect) -> None:
-    stranger(lambda _: [b'{"protocol":1,"kind":"shown","request":1,"status":{},"preview":null}'])
-    with pytest.raises(LinkError, match=r"status"):
-        connect(2.0).status()
 
 
 def test_screen_that_vanishes_while_it_waits_harms_nobody(raw: Raw, client: LinkClient, panel: Panel) -> None:

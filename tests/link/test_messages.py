@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inspector.errors import LinkError
@@ -26,6 +26,7 @@ from inspector.link.messages import (
 )
 from inspector.types import LastPart, Latency, Status, VerdictKind
 
+FEW = settings(max_examples=40)  # building a status takes a hundred times longer than reading it
 COUNTS = st.integers(0, 2**63 - 1)
 NAMES = st.from_regex(r"\A[a-z][a-z0-9_-]{0,20}\Z")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -44,16 +45,19 @@ KINDS = {Done: "done", Refused: "refused", Failed: "failed"}
 LINES: list[st.SearchStrategy[Reply]] = [st.builds(kind, TEXTS, COUNTS, st.just(1), st.just(name)) for kind, name in KINDS.items()]
 
 
+@FEW
 @given(st.one_of(NEXTS, COMMANDS))
 def test_requests_arrive_as_they_were(request: Request) -> None:
     assert decode_request(encode_request(request)) == request
 
 
+@FEW
 @given(st.one_of(*LINES, st.builds(Shown, STATUSES, st.one_of(st.none(), PREVIEWS), COUNTS, st.just(1), st.just("shown"))))
 def test_replies_arrive_as_they_were(reply: Reply) -> None:
     assert decode_reply(encode_reply(reply)) == reply
 
 
+@FEW
 @given(
     st.one_of(
         st.binary(max_size=200), st.text(max_size=100).map(str.encode), st.recursive(st.none(), st.lists).map(json.dumps).map(str.encode)
@@ -67,6 +71,7 @@ def test_nonsense_is_refused_by_name_and_never_breaks_the_reader(data: bytes) ->
     assert request_number(data) == 0
 
 
+@FEW
 @given(
     st.sampled_from(["name", "arguments", "who", "expires_ns", "request"]),
     st.sampled_from([None, -1, 1.5, "", [], {"": "x"}, {"a": 1}, True]),
