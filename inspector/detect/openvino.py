@@ -92,12 +92,13 @@ class OpenVinoDetector:
             needs = "needs a reference beside each frame" if self._needs_reference else "does not look at a reference"
             raise DetectorError(f"{self._name()} {needs}: activate a release whose recipe and bundle fit")
         # held, because the device reads these very bytes until it is done
-        self._held = (pixels,) if reference is None else (pixels, reference)
+        self._held = tuple(self.as_tensor(plane) for plane in ((pixels,) if reference is None else (pixels, reference)))
         try:
             for i, plane in enumerate(self._held):
-                self._request.set_input_tensor(i, ov.Tensor(self._checked(plane), shared_memory=True))
+                self._request.set_input_tensor(i, ov.Tensor(plane, shared_memory=True))
             self._request.start_async()
         except RuntimeError as e:
+            self._held = ()
             raise DetectorError(f"{self._name()} did not start ({_one_line(e)})") from e
         self._state = _State.RUNNING
 
@@ -173,12 +174,20 @@ class OpenVinoDetector:
             self._free()
             raise DetectorError(f"{self._name()} failed ({_one_line(e)})") from e
 
-    def _checked(self, plane: Pixels) -> Pixels:
+    @property
+    def request(self) -> ov.InferRequest:
+        """The one reused request, for measuring it bare."""
+        return self._request
+
+    def as_tensor(self, plane: Pixels) -> Pixels:
+        """The plane as the request takes it. Raises DetectorError for another shape or type.
+
+        Shared, not copied, unless it is read-only: OpenVINO shares only what it could write to (it never does).
+        """
         if plane.shape != self._shape or plane.dtype != np.uint8 or not plane.flags.c_contiguous:
-            self._free()
             what = f"{plane.dtype} {plane.shape}{'' if plane.flags.c_contiguous else ' not contiguous'}"
             raise DetectorError(f"{self._name()} was built for frames of uint8 {self._shape} and got {what}")
-        return plane.reshape(self._tensor_shape)
+        return (plane if plane.flags.writeable else plane.copy()).reshape(self._tensor_shape)
 
     def _warm_up(self) -> None:
         """One picture through everything: what the device cannot do shows here, and the first part is as fast as the next."""

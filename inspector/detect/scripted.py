@@ -59,7 +59,7 @@ class ScriptedDetector:
         if self._closed or self._answer is not None:
             raise DetectorError(f"scripted detector {'is closed' if self._closed else 'still works on the frame before: cancel it'}")
         for plane in (pixels,) if reference is None else (pixels, reference):
-            if plane.shape != self._shape or plane.dtype != np.uint8:
+            if plane.shape != self._shape or plane.dtype != np.uint8 or not plane.flags.c_contiguous:
                 raise DetectorError(f"scripted detector was built for frames of uint8 {self._shape} and got {plane.dtype} {plane.shape}")
         answer = self._script(self.started, pixels)
         self.started += 1
