@@ -2,11 +2,8 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,19 +11,18 @@ import click
 
 from inspector.commands.demo_figures import Figures, compare, read_belt_log
 from inspector.config import data_folder
-from inspector.errors import InspectorError, LinkError
-from inspector.link.address import socket_path
+from inspector.errors import InspectorError
 from inspector.link.client import LinkClient
 from inspector.sim.board_camera import CameraOptions
 from inspector.sim.board_camera_process import BoardCameraProcess
 from inspector.sim.boards import Product, plan_part
 from inspector.sim.demo_files import LARGEST_RATE_PER_MIN, TRAVEL_MS, DemoWiring, write_demo_files
 from inspector.sim.plc_process import PlcSimOptions, PlcSimProcess
+from inspector.station_process import station_process
 from inspector.trace import open_reader
 from inspector.types import Status, VerdictKind
 
 _START_S = 120.0
-_END_S = 15.0
 _PAGE = 1000
 
 
@@ -55,8 +51,8 @@ def demo(headless: bool, parts: int, rate: float, seed: int, defect_rate: float,
         line = PlcSimOptions(rate_per_min=rate, parts=parts, travel_ms=TRAVEL_MS, wire=camera.wire, log=log, wait_ready=True, seed=seed)
         with PlcSimProcess(line) as plc:
             station_toml = write_demo_files(folder, product, DemoWiring(plc.port, camera.frames, camera.control), rate)
-            with _station(station_toml, folder) as link:
-                last = _watch(link, plc, parts, rate)
+            with station_process(station_toml, folder) as station:
+                last = _watch(station.link, plc, parts, rate)
     truth = {number: plan_part(number, seed=seed, defect_rate=defect_rate, odd_rate=odd_rate).good for number in range(parts + 1)}
     figures = compare(read_belt_log(log), _verdicts(folder, last.run or 0), truth)
     click.echo(_summary(figures, last))
@@ -74,44 +70,6 @@ def _say_where_it_shows(headless: bool) -> None:
         click.echo("there are no screens yet: the demo runs headless")
     else:
         click.echo("there is no display: the demo runs headless")
-
-
-@contextmanager
-def _station(station_toml: Path, folder: Path) -> Iterator[LinkClient]:
-    """The station as a process of its own, ended safely on leaving."""
-    command = [sys.executable, "-m", "inspector", "run", str(station_toml), "--data", str(folder)]
-    with (folder / "station.log").open("w", encoding="utf-8") as said:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
-    try:
-        with _connect(process, folder) as link:
-            yield link
-    finally:
-        process.terminate()
-        try:
-            process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if process.returncode != 0:
-        raise InspectorError(f"the station ended with status {process.returncode}: {_last_words(folder)}")
-
-
-def _connect(process: subprocess.Popen[bytes], folder: Path) -> LinkClient:
-    until = time.monotonic() + _START_S
-    while time.monotonic() < until and process.poll() is None:
-        link = LinkClient(socket_path(folder))
-        try:
-            link.status()
-            return link
-        except LinkError:
-            link.close()
-            time.sleep(0.1)
-    raise InspectorError(f"the station did not start: {_last_words(folder)}")
-
-
-def _last_words(folder: Path) -> str:
-    lines = (folder / "station.log").read_text(encoding="utf-8").splitlines()
-    return lines[-1] if lines else "it said nothing"
 
 
 def _watch(link: LinkClient, plc: PlcSimProcess, parts: int, rate: float) -> Status:

@@ -84,6 +84,7 @@ height = {FRAME_PX}
 driver = "modbus"
 host = "127.0.0.1"
 port = {wiring.plc_port}
+timeout_ms = 250 # everything shares one machine here
 
 [timing]
 camera_to_gate_mm = {_GATE_MM}
