@@ -111,15 +111,16 @@ def _bus(pen: _Pen, rng: np.random.Generator, top: float) -> float:
 
 def _pad_row(pen: _Pen, rng: np.random.Generator, top: float) -> float:
     """A row of pads, each led away to a via or to its neighbour; returns where the next band may begin."""
-    pitch = int(rng.integers(88, 104))
+    pitch = int(rng.integers(98, 114))
     width = int(rng.integers(9, 12))
     y = top + 84.0
     x = float(rng.integers(20, pitch))
     while x < CANVAS_PX:
         pen.pad(x, y, 40, 32)
         if int(rng.integers(2)):
-            pen.trace([(x, y), (x, y - 56)], width)
-            pen.disc(x, y - 60, 18)
+            # Bent, because a straight bar from pad to via is what a short looks like.
+            pen.trace([(x, y), (x, y - 28), (x + 24, y - 52)], width)
+            pen.disc(x + 26, y - 58, 18)
         else:
             pen.trace([(x, y), (x + pitch, y)], width)
         x += pitch
