@@ -245,7 +245,7 @@ def test_somebody_else_who_locks_the_database_delays_but_loses_nothing(
     begun = time.monotonic()
     archive.put(part(run, 1), told.append)
     eventually(lambda: len(told) == 1)
-    assert time.monotonic() - begun < 1.0
+    assert time.monotonic() - begun < 2.0
     assert "locked" in str(told[0])
     stranger.execute("ROLLBACK")
     archive.end_run(4)
