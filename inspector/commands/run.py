@@ -8,8 +8,9 @@ from types import FrameType
 import click
 
 from inspector.build import build
+from inspector.commands.check import time_budget
 from inspector.config import StationConfig, data_folder
-from inspector.errors import InspectorError
+from inspector.errors import ConfigError, InspectorError
 from inspector.link.address import socket_path
 from inspector.link.server import LinkServer
 from inspector.station import Station
@@ -23,6 +24,7 @@ def run(station_toml: Path, data: Path | None, stopped: bool) -> None:
     """Run the station that STATION.toml describes until SIGTERM, Ctrl-C or `inspector ctl shutdown`; each leads to the safe state."""
     config = StationConfig.load(station_toml)
     folder = data_folder(data, config.station.data)
+    _require_time(config, data)
     station = build(config, folder)
     server = LinkServer(station, socket_path(folder))
     try:
@@ -40,6 +42,17 @@ def run(station_toml: Path, data: Path | None, stopped: bool) -> None:
     if station.problem_at_end is not None:
         raise InspectorError(f"the station ended, but: {station.problem_at_end}")
     click.echo("station ended: READY low, everything recorded")
+
+
+def _require_time(config: StationConfig, data: Path | None) -> None:
+    """Refuse a line on which verdicts come too late by what was measured; say so when nothing was measured yet."""
+    try:
+        budget = time_budget(config, data)
+    except ConfigError as error:
+        click.echo(f"time budget not known: {error}", err=True)
+        return
+    if not budget.ok:
+        raise ConfigError(f"verdicts would come too late: {budget.summary()}")
 
 
 def _shutdown_on_signals(station: Station) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoAnswer
 
 from inspector import __version__
-from inspector.errors import ArchiveError, CommandRefused, InspectorError
+from inspector.errors import ArchiveError, CommandRefused, ConfigError, InspectorError
 from inspector.ports import Archive, Camera, Line, RunStart
 from inspector.station.dispatch import Dispatch, Watch
 from inspector.station.grab import Grab
@@ -70,12 +70,15 @@ class Station:
         return self._grab.latest
 
     def command(self, name: str, arguments: dict[str, str], who: str) -> str:
-        """Carry out a command; called from any thread but dispatch. Raises CommandRefused, or ConfigError for a bad product."""
+        """Carry out a command; called from any thread but dispatch. Raises CommandRefused."""
         if name == "shutdown":
             self._shutdown_asked.set()
             return "shutting down: READY goes low, then the station ends"
         if name == "activate":
-            product = self._prepare(arguments)
+            try:
+                product = self._prepare(arguments)
+            except ConfigError as error:
+                raise CommandRefused(f"not activated, nothing was changed: {error}") from error
             self._ask(name, arguments, who)
             self._inspect.load(product)
             return f"activating recipe {product.recipe.name} with bundle {product.bundle_name}; start when its canary was found"
