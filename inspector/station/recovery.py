@@ -27,6 +27,7 @@ def recovery(past: PastRun, snapshot: LineSnapshot, kind: PartKind) -> Iterator[
         _faults(past, past.missing, kind, Verdict.fault(FaultCode.INTERRUPTED, "cut off when the station ended without warning")),
         _faults(past, newer, kind, Verdict.fault(FaultCode.STATION_DOWN, down)),
         _dispositions(past, snapshot.disposed, newer),
+        _count_lost(past, snapshot),
     )
 
 
@@ -42,6 +43,12 @@ def _counted_since(past: PastRun, snapshot: LineSnapshot) -> range:
         counts = f"the PLC counts {snapshot.counter} parts, the archive knows {known} of the same count"
         raise LineError(f"{counts}; check that this is the right PLC")
     return range(known + 1, snapshot.counter + 1)
+
+
+def _count_lost(past: PastRun, snapshot: LineSnapshot) -> Iterator[Event]:
+    """The line restarted while no station ran: what it counted in between is not known to anybody, and the record says so."""
+    if past.line_epoch is not None and past.line_epoch != snapshot.epoch:
+        yield Event("line restarted", {"past_run": past.run, "past_epoch": past.line_epoch, "epoch": snapshot.epoch})
 
 
 def _dispositions(past: PastRun, ring: Sequence[Disposed], newer: range) -> Iterator[Event]:

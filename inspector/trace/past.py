@@ -17,8 +17,13 @@ RUN_ENDED = "run ended"
 
 
 def past_run(conn: sqlite3.Connection) -> PastRun | None:
-    """The newest run of the archive; None when there is none. `missing` and `undisposed` look LOOK_BACK sequences back."""
-    run = newest_run(conn)
+    """The newest run that reached the line, else the newest; None when there is none.
+
+    A run that ended before it reached the line has accounted for nothing: what the run before it left open is still open.
+    `missing` and `undisposed` look LOOK_BACK sequences back.
+    """
+    found = conn.execute("SELECT MAX(run) FROM events WHERE kind = ? AND sequence IS NULL", (LINE_OPENED,)).fetchone()[0]
+    run = newest_run(conn) if found is None else int(found)
     if run is None:
         return None
     opened = [json.loads(row[0]) for row in _station_events(conn, run, LINE_OPENED)]
