@@ -3,6 +3,10 @@
 The trigger counter of the line is the authority. `sequence - frame_id` is constant while the camera misses no trigger, and a frame is
 exposed within `tolerance_ns` (half the smallest part spacing) of its trigger. Where the witnesses contradict each other nobody knows
 which parts were swapped: PairingLost, every part in doubt faults, and the count begins anew.
+
+What is guaranteed: as long as parts keep the smallest spacing and each is exposed less than half of it from its trigger, no frame is bound
+to another part than its own, whatever frames are lost on the way and whatever triggers the camera misses; a miss is PairingLost at the
+next frame. What cannot be told: a clock that is always wrong by a whole spacing, and a missed trigger where tolerance_ns is None.
 """
 
 from collections import OrderedDict
@@ -63,7 +67,7 @@ class Pairing:
 
     def _find(self, shot: Shot, now_ns: int) -> int | None:
         if self._offset is None:
-            sequence = self._nearest(shot)
+            sequence = self._only_near(shot)
             if sequence is not None:
                 self._offset = sequence - shot.frame_id
                 return sequence
@@ -81,10 +85,15 @@ class Pairing:
             )
         return sequence
 
-    def _nearest(self, shot: Shot) -> int | None:
+    def _only_near(self, shot: Shot) -> int | None:
         assert self._tolerance_ns is not None
-        near = [(abs(shot.exposed_ns - t), s) for s, t in self._triggers.items() if abs(shot.exposed_ns - t) <= self._tolerance_ns]
-        return min(near)[1] if near else None
+        near = [s for s, t in self._triggers.items() if abs(shot.exposed_ns - t) <= self._tolerance_ns]
+        if len(near) > 1:
+            # Parts closer than the smallest spacing, or a bouncing photo-eye. Without a count the nearer one would be a guess.
+            raise PairingLost(
+                f"frame {shot.frame_id} may show part {near[0]} or part {near[1]}, which came closer than the smallest spacing"
+            )
+        return near[0] if near else None
 
     def _wait_or_lose(self, shot: Shot, now_ns: int, what: str) -> None:
         if now_ns - shot.exposed_ns > self._patience_ns:
