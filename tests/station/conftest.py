@@ -26,7 +26,7 @@ from inspector.ports import Archive, CameraInfo, Line, LineSnapshot
 from inspector.presence import PresenceCheck
 from inspector.recipe import parse
 from inspector.station import Product, Settings, Station, StopRules
-from inspector.trace import EvidencePolicy, PartRecord, PartRow, SqliteArchive, open_reader
+from inspector.trace import EventRow, EvidencePolicy, PartRecord, PartRow, SqliteArchive, open_reader
 from inspector.trace.rows import Row
 from inspector.trace.store import Store
 from inspector.types import Box, Detection, FaultCode, Frame, Inspection, PartId, PartKind, Pixels, StationState, Status, VerdictKind
@@ -268,7 +268,13 @@ class Rig:
         return status
 
     def await_state(self, *states: StationState, timeout_s: float = 4.0) -> Status:
-        self.until(lambda: self.status().state in states, lambda: f"{states}, but {self.status()}", timeout_s)
+        """Wait for one of the states in a snapshot that is newer than this call."""
+        before = self.station.status().seq
+        self.until(
+            lambda: self.station.status().seq > before and self.status().state in states,
+            lambda: f"{', '.join(states)}, but {self.status()}",
+            timeout_s,
+        )
         return self.status()
 
     def await_decided(self, parts: int, timeout_s: float = 4.0) -> None:
@@ -299,6 +305,20 @@ class Rig:
     def rows(self) -> list[PartRow]:
         with open_reader(self.folder) as reader:
             return reader.parts(self.station.run, limit=10_000)
+
+    def events(self) -> list[EventRow]:
+        """What is recorded of the station, once all that was said so far is durable."""
+        marks = [0]
+
+        def settled() -> bool:
+            time.sleep(0.05)  # events wait that long for company
+            with open_reader(self.folder) as reader:
+                marks.append(len(reader.station_events(self.station.run)))
+            return marks[-1] == marks[-2]
+
+        self.until(settled)
+        with open_reader(self.folder) as reader:
+            return reader.station_events(self.station.run)
 
     def why(self, sequence: int) -> tuple[VerdictKind, str]:
         """The verdict that counts, and the code of its first reason ("" for a PASS)."""
