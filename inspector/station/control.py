@@ -85,9 +85,9 @@ class Control:
         return f"started: {self.state}"
 
     def _stop(self) -> str:
-        self._wanted = False
         if self.state is StationState.HELD:
             raise CommandRefused("the line is held; acknowledge the stop cause first")
+        self._wanted = False
         if self.state is not StationState.STOPPED:
             self._enter(StationState.STOPPED)
         return "stopped: READY is low; this is no emergency stop"
@@ -95,6 +95,8 @@ class Control:
     def _pause(self) -> str:
         if self.state is not StationState.RUNNING:
             raise CommandRefused(f"only a running station can pause; it is {self.state}")
+        # Whoever paused may have a hand in the machine: no supplier that fails and comes back may start it.
+        self._wanted = False
         self._enter(StationState.PAUSED)
         return "paused: READY is low, parts are rejected as not ready"
 
@@ -125,6 +127,8 @@ class Control:
     def canary(self, done: CanaryDone) -> None:
         """The canary came back."""
         self._canary_asked_ns = None
+        if not self._suppliers[Supplier.DETECTOR].ok:
+            return  # it was run by the product before, and proves nothing about the one that is being loaded
         self._recorder.note(Event("canary", {"ok": done.problem is None, "problem": done.problem, "took_ms": round(done.took_ms, 2)}))
         text = done.problem or f"found, {done.took_ms:.0f} ms"
         if done.problem is None:
@@ -167,7 +171,6 @@ class Control:
         problem = self._recorder.problem
         if (problem is None) != self._suppliers[Supplier.ARCHIVE].ok:
             self.supplier(Supplier.ARCHIVE, problem is None, problem or "rows are durable")
-        self._grab.inspecting = self.state is StationState.RUNNING or (self.state in _FINISHING and open_parts > 0)
         self._watch_canary()
         failed = self._failed()
         if self.state in (StationState.RUNNING, StationState.STARTING, StationState.PAUSED) and failed is not None:
@@ -178,6 +181,7 @@ class Control:
             self._try_again()
         if self.state is StationState.RUNNING:
             self._keep_canary(open_parts, last_trigger_ns)
+        self._grab.inspecting = self.state is StationState.RUNNING or (self.state in _FINISHING and open_parts > 0)
 
     def health(self) -> tuple[Health, ...]:
         """Every supplier, as a screen shows it."""
@@ -205,6 +209,7 @@ class Control:
             self._inspect.canary()
 
     def _go(self) -> None:
+        self._grab.inspecting = True  # before READY rises: the first part may come with it
         if self._plc.set_ready(True):
             self.ready_since_ns = now_ns()
             self._retry_s = self._settings.reconnect_s
@@ -239,7 +244,7 @@ class Control:
     def _fault(self, code: str, text: str) -> None:
         self._retry_ns = now_ns() + int(self._retry_s * NS_PER_S)
         self._retry_s = min(2 * self._retry_s, _LONGEST_RETRY_S)
-        step = "mend it; the station goes on by itself once everything is there again"
+        step = f"mend it; {'the station goes on by itself' if self._wanted else 'start the station'} once everything is there again"
         self._enter(StationState.FAULT, StopCause(code, text, step))
 
     def _enter(self, state: StationState, cause: StopCause | None = None) -> None:

@@ -7,7 +7,8 @@
     every state ──shutdown──▶ stopping
 
 READY is high in running only. In held a person has to acknowledge; what failed meanwhile shows in starting. In fault the station cannot
-vouch for parts, and comes back by itself once every supplier (camera, detector, PLC, archive) is there again and the canary was found.
+vouch for parts, and comes back by itself once every supplier (camera, detector, PLC, archive) is there again and the canary was found;
+after a pause it waits for start.
 """
 
 from inspector.types import StationState
