@@ -66,7 +66,7 @@ def _machine(parts: int, precision: str | None, data: Path | None) -> dict[str, 
     _ratio("REJECT p50, ms", r.reject.p50, "<=", 1.0)
     _ratio("REJECT p99, ms", r.reject.p99, "<=", 3.0)
     _ratio("PASS p50 less REJECT p50, ms", r.passed.p50 - r.reject.p50, "<=", 1.0)
-    click.echo(f"  REJECT {r.reject_ratio:.2f} × a bare write, PASS {r.pass_ratio:.2f} × a bare write and commit (p50)")
+    click.echo(f"  REJECT {r.reject_ratio:.2f} times a bare write, PASS {r.pass_ratio:.2f} times a bare write and commit (p50)")
     s = run("start", start.measure)
     click.echo("the station as a process")
     _ratio("start → first verdict, s", s.first_verdict_s, "<=", 3.0)
