@@ -24,7 +24,7 @@ def ctl(command: str, arguments: tuple[str, ...], station: Path | None, data: Pa
     pairs = _pairs(arguments)
     if command == "activate":
         # The station runs in a folder of its own: a path means what it means here.
-        pairs = {key: str(Path(value).absolute()) for key, value in pairs.items()}
+        pairs = {key: str(Path(value).absolute()) if key in ("recipe", "bundle") else value for key, value in pairs.items()}
     try:
         with connect(station, data) as client:
             text = client.command(command, pairs, who or _user())
