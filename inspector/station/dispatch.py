@@ -93,6 +93,7 @@ class Dispatch(Worker):
             self._take_message()
             self._watch_line()
             self._parts.expire()
+            self._recorder.flush()  # in fault nothing else may come that would hand over what waits
             self._control.advance(len(self._parts), self._last_trigger_ns)
             self._beat()
             self._publish()

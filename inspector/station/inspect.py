@@ -188,7 +188,7 @@ class Inspect(Worker):
             meanwhile()
         while not detector.wait(min(_SLICE_S, max(0.0, (give_up_ns - now_ns()) / 1e9))):
             self.tick()
-            if now_ns() >= give_up_ns:
+            if now_ns() >= give_up_ns or self._ending.is_set():
                 detector.cancel()
                 raise _TooLate
         return tuple(detector.result())
