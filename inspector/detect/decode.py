@@ -71,10 +71,10 @@ class Decoder:
         if output.ndim != 3 or output.shape[:2] != (1, rows):
             raise DetectorError(f"detector output has shape {output.shape}, expected (1, {rows}, N): the bundle does not fit its model")
         table = output[0, 4:]
-        # min and max carry NaN along, so that two passes check every score
-        if table.size:
-            check_scores(float(table.min()), float(table.max()))
         best = table.max(axis=0)
+        if table.size:
+            # min and max carry NaN along, so that these two see every score
+            check_scores(float(table.min()), float(best.max()))
         near = np.flatnonzero(best >= FLOOR)
         near = near[np.argsort(-best[near], kind="stable")]
         x, y, w, h = output[0, :4, near].T
