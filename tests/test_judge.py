@@ -38,7 +38,11 @@ def a_recipe(*zones: dict[str, Any], **rules: dict[str, Any]) -> Recipe:
 # -- what hypothesis makes: whole numbers of px, so that shifting is exact
 
 rules = st.builds(
-    Rule, limit=st.floats(0.01, 1), severity=st.sampled_from(Severity), min_size_px2=st.integers(0, 400), max_count=st.integers(0, 3)
+    Rule,
+    limit=st.sampled_from([0.01, 0.3]) | st.floats(0.01, 1),
+    severity=st.sampled_from(Severity),
+    min_size_px2=st.sampled_from([0, 0, 100]) | st.integers(0, 400),
+    max_count=st.sampled_from([0, 0, 0, 1, 3]),
 )
 corners = st.tuples(st.integers(0, 70), st.integers(0, 70), st.integers(1, 30), st.integers(1, 30))
 boxes = corners.map(lambda c: Box(c[0], c[1], c[0] + c[2], c[1] + c[3]))
@@ -204,6 +208,12 @@ def test_class_scores_are_the_highest_per_class_and_zone(seen: list[Detection], 
         owners = [(d, place(d.box, recipe, pose)[0]) for d in seen if d.defect_class == score.defect_class]
         assert score.score == max(d.score for d, z in owners if (z.name if z is not None else REST) == score.zone)
     assert {d.defect_class for d in seen} == {s.defect_class for s in scores}
+
+
+def test_a_minor_class_in_a_critical_zone_is_critical() -> None:
+    recipe = a_recipe(zone("pads", "critical", 0, 0, 30, 30), spur={"limit": 0.5, "severity": "minor"})
+    seen = [detection("spur", 0.9, x=60), detection("spur", 0.6)]
+    assert [(r.severity, r.zone) for r in judge(seen, recipe).reasons] == [(Severity.CRITICAL, "pads"), (Severity.MINOR, REST)]
 
 
 # -- the words, and the corners of each rule

@@ -162,18 +162,21 @@ def test_a_dark_part_on_a_bright_belt() -> None:
     assert silhouette(threshold=100).look(frame).problem is not None
 
 
-@pytest.mark.parametrize("background", [0, 77, 254, 255])
+@pytest.mark.parametrize("background", [0, 77, 200, 254, 255])
 @pytest.mark.parametrize("spot", [0, 1, 30])
-def test_a_flat_window_with_a_grey_pixel_matches_nothing(background: int, spot: int, tmp_path: Path) -> None:
-    # A rounding error of the sums once stood here as a match of 0.87.
-    mark = np.random.default_rng(0).integers(0, 256, (100, 120), dtype=np.uint8)
-    check = PresenceCheck(template_recipe(tmp_path, mark, position=(40, 30), max_shift_px=30))
-    frame = np.full((HEIGHT, WIDTH), background, np.uint8)
-    frame[90, 105] = abs(background - spot)
-    seen = check.look(frame)
+def test_a_flat_window_with_a_grey_pixel_matches_no_faint_mark(background: int, spot: int, tmp_path: Path) -> None:
+    # A rounding error of the correlation's sums once stood here as a match of 0.91.
+    mark = np.full((100, 120), 200, np.uint8)
+    mark[50:] = 203
+    frame = np.full((320, 320), background, np.uint8)
+    frame[105, 105] = abs(background - spot)
+    cv2.imwrite(str(tmp_path / "mark.png"), mark)
+    rule = {"method": "template", "picture": "mark.png", "position": (100, 100), "max_shift_px": 60}
+    raw = {"name": "plate", "frame": {"width": 320, "height": 320}, "presence": rule, "classes": {"open": {"limit": 0.5}}}
+    seen = PresenceCheck(parse(raw, folder=tmp_path)).look(frame)
     assert seen.problem is not None
     assert seen.pose.score is not None
-    assert seen.pose.score < 0.1
+    assert seen.pose.score < 0.2
 
 
 def test_a_mark_is_found_beside_saturated_ground(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class SmallArchive:
 
     def __init__(self, room: int = 10**9) -> None:
         self.room = room
+        self.room_for_events = True
         self.refusal: ArchiveError = ArchiveFull("no slot is free")
         self.taken: list[Record] = []
         self.waiting: list[Done] = []
@@ -40,6 +41,8 @@ class SmallArchive:
             self.waiting.append(done)
 
     def note(self, event: Event) -> None:
+        if not self.room_for_events:
+            raise self.refusal
         self._take(event)
 
     def _take(self, record: Record) -> None:
@@ -129,6 +132,20 @@ def test_a_pass_is_refused_while_anything_waits_and_nothing_of_it_is_queued() ->
     archive.room = 1
     assert recorder.put_pass(passed(4), unheard)
     assert names(archive.taken) == ["disposed 1-1", "row 4"]
+
+
+def test_a_row_with_a_slot_of_its_own_does_not_overtake_what_waits() -> None:
+    # Rows of parts and events have slots of their own in the archive: one may be full, and the other not.
+    archive = SmallArchive()
+    archive.room_for_events = False
+    recorder = Recorder(archive)
+    recorder.note(event(1))
+    recorder.put(row(2))
+    assert not recorder.put_pass(passed(3), never)
+    assert archive.taken == []
+    archive.room_for_events = True
+    recorder.flush()
+    assert names(archive.taken) == ["disposed 1-1", "row 2"]
 
 
 def test_a_pass_that_the_archive_itself_refuses_is_not_queued() -> None:
