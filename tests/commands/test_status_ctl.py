@@ -180,7 +180,7 @@ def test_ctl_passes_arguments_and_asker_on(call: Callable[..., Result], panel: P
     result = call("ctl", "activate", "recipe=a=b.toml", "lot=7", "--who", "mia", "--json")
     assert result.exit_code == 0
     assert last_object(result) == {"command": "activate", "done": "activate: done"}
-    assert panel.commands == [("activate", {"recipe": "a=b.toml", "lot": "7"}, "mia")]
+    assert panel.commands == [("activate", {"recipe": str(Path("a=b.toml").absolute()), "lot": "7"}, "mia")]
     assert call("ctl", "stop").output == "stop: done\n"
     assert panel.commands[-1][2]
 
