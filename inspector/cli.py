@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ctl": ("inspector.commands.ctl:ctl", "start, stop, pause, acknowledge, activate, shutdown"),
     "plc-sim": ("inspector.commands.plc_sim:plc_sim", "a line behind a real Modbus TCP server"),
     "board-sim": ("inspector.commands.board_sim:board_sim", "render boards with known defects into a folder"),
+    "model": ("models.cli:model", "datasets, training, evaluation and releases of models"),
 }
 
 
