@@ -11,6 +11,7 @@ NMS is greedy, class by class, on the best class of each candidate, and suppress
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,14 +30,11 @@ CROWD = 300
 """More detections of ALWAYS_KEPT or more are no picture of a part, and leaving any out could hide the one that rejects: DetectorError."""
 TOLERANCE = 1e-3
 """How far a score may lie outside 0..1 by rounding."""
-_MATRIX = 512
-"""Up to so many candidates, NMS compares all pairs at once (fast); above, one kept box at a time (bounded memory)."""
-_LATER = np.triu(np.ones((_MATRIX, _MATRIX), np.bool_), 1)
-"""Row i marks the candidates after i: only a better one can beat another."""
+COMPARED = 2000
+"""Candidates that NMS looks at, best first, strong ones in any number: its time grows with the square, and a picture has some hundred."""
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.intp]
-Bools = NDArray[np.bool_]
 
 
 class Decoder:
@@ -58,15 +56,16 @@ class Decoder:
         that do not exist, and more than CROWD detections.
         """
         if self._layout is Layout.CENTRE_SIZE:
-            boxes, scores, classes = self._centre_size(output)
-            chosen = nms(boxes, scores, classes, self._nms_iou)
+            corners, sizes, scores, classes = self._centre_size(output)
+            chosen = nms(corners, sizes, scores, classes, self._nms_iou)
+            boxes = np.concatenate((corners, corners + sizes), axis=1)
         else:
             boxes, scores, classes = self._end_to_end(output)
             chosen = _enough(scores, np.arange(len(scores)))
         chosen = _with_best_of_each_class(chosen, classes)
         return self._detections(boxes[chosen], scores[chosen], classes[chosen])
 
-    def _centre_size(self, output: Floats) -> tuple[Floats, Floats, Ints]:
+    def _centre_size(self, output: Floats) -> tuple[Floats, Floats, Floats, Ints]:
         rows = 4 + len(self._classes)
         if output.ndim != 3 or output.shape[:2] != (1, rows):
             raise DetectorError(f"detector output has shape {output.shape}, expected (1, {rows}, N): the bundle does not fit its model")
@@ -77,11 +76,11 @@ class Decoder:
             check_scores(float(table.min()), float(best.max()))
         near = np.flatnonzero(best >= FLOOR)
         near = near[np.argsort(-best[near], kind="stable")]
-        x, y, w, h = output[0, :4, near].T
-        _check_finite(x, y, w, h)
-        half_w, half_h = np.abs(w) / 2, np.abs(h) / 2
-        boxes = np.stack((x - half_w, y - half_h, x + half_w, y + half_h), axis=1)
-        return boxes, best[near], table[:, near].argmax(axis=0)
+        found: Floats = output[0, :4, near]
+        _check_finite(found)
+        sizes: Floats = np.abs(found[:, 2:])
+        corners: Floats = found[:, :2] - sizes / np.float32(2)
+        return corners, sizes, best[near], table[:, near].argmax(axis=0)
 
     def _end_to_end(self, output: Floats) -> tuple[Floats, Floats, Ints]:
         if output.ndim != 3 or output.shape[0] != 1 or output.shape[2] != 6:
@@ -119,58 +118,20 @@ def check_detections(detections: Sequence[Detection]) -> None:
         _check_finite(np.array((d.box.x1, d.box.y1, d.box.x2, d.box.y2), np.float32))
 
 
-def nms(boxes: Floats, scores: Floats, classes: Ints, iou: float) -> Ints:
+def nms(corners: Floats, sizes: Floats, scores: Floats, classes: Ints, iou: float) -> Ints:
     """Indices of the boxes that greedy class-wise NMS keeps, best first, at most as many as `KEPT` and `ALWAYS_KEPT` ask for.
 
-    boxes (n, 4) as x1, y1, x2, y2; scores (n,) sorted, best first; classes (n,). A box goes when its IoU with a kept, better one of
-    its class is > iou. Raises DetectorError for more than CROWD strong ones.
+    corners (n, 2) as x1, y1; sizes (n, 2) as width, height, neither negative; scores (n,) sorted, best first; classes (n,). A box goes
+    when its IoU with a kept, better one of its class is > iou. Raises DetectorError for more than CROWD strong ones.
     """
-    if len(boxes) <= _MATRIX:
-        return _enough(scores, np.flatnonzero(_survivors(boxes, classes, iou)))
-    kept: list[int] = []
-    open_ = np.ones(len(boxes), np.bool_)
-    for i in range(len(boxes)):
-        if not open_[i]:
-            continue
-        kept.append(i)
-        if len(kept) > CROWD or (len(kept) >= KEPT and scores[i] < ALWAYS_KEPT):
-            break
-        rest = i + 1 + np.flatnonzero(open_[i + 1 :] & (classes[i + 1 :] == classes[i]))
-        open_[rest[_overlap(boxes[i : i + 1], boxes[rest], iou)[0]]] = False
-    return _enough(scores, np.array(kept))
-
-
-def _survivors(boxes: Floats, classes: Ints, iou: float) -> Bools:
-    """A box survives when no survivor before it beats it: iterated from "all survive" this settles on the greedy answer, first box
-    first, in as many rounds as the longest chain of boxes that beat each other (a handful)."""
-    beats = _overlap(boxes, boxes, iou)
-    beats &= classes[:, None] == classes
-    beats &= _LATER[: len(boxes), : len(boxes)]
-    alive: Bools = np.ones(len(boxes), np.bool_)
-    contested = np.flatnonzero(beats.any(axis=1))
-    beats = beats[contested]
-    while len(contested):
-        now: Bools = ~np.any(beats[alive[contested]], axis=0)
-        if np.array_equal(now, alive):
-            break
-        alive = now
-    return alive
-
-
-def _overlap(a: Floats, b: Floats, iou: float) -> Bools:
-    """Whether the IoU of each box in a (n, 4) with each in b (m, 4) is above the limit: (n, m). Empty boxes overlap nothing."""
-    w = np.minimum(a[:, 2, None], b[:, 2])
-    w -= np.maximum(a[:, 0, None], b[:, 0])
-    h = np.minimum(a[:, 3, None], b[:, 3])
-    h -= np.maximum(a[:, 1, None], b[:, 1])
-    shared = np.maximum(w, 0, out=w)
-    shared *= np.maximum(h, 0, out=h)
-    area_a = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
-    area_b = (b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1])
-    either = area_a[:, None] + area_b
-    either -= shared
-    either *= np.float32(iou)
-    return shared > either
+    if not len(scores):
+        return np.arange(0)
+    strong = int(np.searchsorted(-scores, -ALWAYS_KEPT, side="right"))
+    n = min(len(scores), max(COMPARED, strong))
+    # OpenCV keeps classes apart by moving them by the largest coordinate, which is right only if none is negative
+    boxes = np.concatenate((corners[:n] - corners.min(axis=0), sizes[:n]), axis=1).tolist()
+    kept = cv2.dnn.NMSBoxesBatched(boxes, scores[:n].tolist(), classes[:n].tolist(), 0.0, iou)
+    return _enough(scores, np.asarray(kept, np.intp).ravel())
 
 
 def _enough(scores: Floats, chosen: Ints) -> Ints:
@@ -196,6 +157,6 @@ def _ordered(boxes: Floats) -> Floats:
     return np.concatenate((np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])), axis=1)
 
 
-def _check_finite(*arrays: Floats) -> None:
-    if not all(np.isfinite(a).all() for a in arrays):
+def _check_finite(array: Floats) -> None:
+    if not np.isfinite(array).all():
         raise DetectorError("detector answered boxes that are not numbers: check bundle, device and precision")
