@@ -1,4 +1,4 @@
-"""Does the frame show the right part, in place? Pure; no I/O after the mark is loaded.
+"""Does the frame show the right part, in place? Pure; no I/O.
 
 An empty belt gives no detections, and no detections must not mean PASS: so the part has to show itself first.
 """
@@ -27,11 +27,11 @@ class Sighting:
 
 
 class PresenceCheck:
-    """The presence check of one recipe, with its mark loaded. Raises RecipeError when the mark cannot be used."""
+    """The presence check of one recipe, with its mark decoded. Raises RecipeError when the mark cannot be used."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._rule = recipe.presence
-        self._mark = _load_mark(recipe, self._rule) if isinstance(self._rule, PresenceTemplate) else None
+        self._mark = _mark(recipe, self._rule) if isinstance(self._rule, PresenceTemplate) else None
 
     def look(self, pixels: Pixels) -> Sighting:
         """Look at one frame, uint8 (h, w) or (h, w, 3)."""
@@ -43,9 +43,10 @@ class PresenceCheck:
         return _template(pixels, self._rule, self._mark)
 
 
-def _load_mark(recipe: Recipe, rule: PresenceTemplate) -> Pixels:
-    path = recipe.folder / rule.picture
-    mark = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+def _mark(recipe: Recipe, rule: PresenceTemplate) -> Pixels:
+    path = rule.picture
+    content = np.frombuffer(recipe.pictures[rule.picture.as_posix()], dtype=np.uint8)
+    mark = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE) if content.size else None
     if mark is None:
         raise RecipeError(f"recipe {recipe.name}: key presence.picture: {path} is not a readable picture; teach the mark again")
     height, width = mark.shape

@@ -6,7 +6,8 @@ Coordinates are pixels of the frame as the recipe was taught; sizes are px². Al
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterable
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
@@ -120,7 +121,8 @@ class FrameSize:
 class Recipe:
     """How one product is judged. `revision` names exactly this content, pictures included; it never changes.
 
-    region is the part of the frame that the detector sees: x1, y1, x2, y2, far edges exclusive.
+    region is the part of the frame that the detector sees: x1, y1, x2, y2, far edges exclusive. `pictures` are the bytes of the picture
+    files that the recipe names, by their name in it, read once: what is hashed is what is used and stored.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -131,7 +133,7 @@ class Recipe:
     region: Rectangle | None = None
     zones: tuple[Zone, ...] = ()
     note: str = ""
-    folder: Annotated[Path, Field(exclude=True)] = Path()
+    pictures: Annotated[dict[str, bytes], Field(exclude=True)] = field(default_factory=dict)
     revision: str = ""
 
     @property
@@ -156,14 +158,13 @@ class Recipe:
             raise RecipeError(f"recipe {self.name}: no rule for {', '.join(missing)}; add [classes.{missing[0]}] with a limit")
 
     def document(self) -> dict[str, Any]:
-        """The whole recipe as plain JSON values: what a release and the archive store."""
+        """The whole recipe as plain JSON values, pictures in base64: what a release and the archive store."""
         plain: dict[str, Any] = json.loads(_RECIPE.dump_json(self))
-        plain.pop("folder", None)
-        return plain
+        return plain | {"pictures": {name: b64encode(content).decode() for name, content in self.pictures.items()}}
 
 
 _RECIPE = TypeAdapter(Recipe)
-_WORKED_OUT = ("folder", "revision")
+_WORKED_OUT = ("revision", "pictures")
 
 
 def load(path: Path) -> Recipe:
@@ -182,6 +183,21 @@ def parse(raw: dict[str, Any], *, folder: Path, where: str = "recipe") -> Recipe
     for key in _WORKED_OUT:
         if key in raw:
             raise RecipeError(f"{where}: key {key}: is worked out by the station; remove it")
+    return _recipe(raw, lambda named: _picture_bytes(folder / named, where), where)
+
+
+def restore(document: dict[str, Any]) -> Recipe:
+    """The recipe that `document()` told, as the archive holds it. Raises RecipeError when it is not what its revision names."""
+    rest = dict(document)
+    where, revision = f"recipe {rest.get('name')} from the records", rest.pop("revision", None)
+    pictures = {name: b64decode(content) for name, content in rest.pop("pictures", {}).items()}
+    recipe = _recipe(rest, lambda named: pictures.get(named.as_posix(), b""), where)
+    if recipe.revision != revision:
+        raise RecipeError(f"{where}: its content is revision {recipe.revision[:12]}, its label says {str(revision)[:12]}; it was changed")
+    return recipe
+
+
+def _recipe(raw: dict[str, Any], read: Callable[[Path], bytes], where: str) -> Recipe:
     try:
         recipe = _RECIPE.validate_python(raw)
     except ValidationError as error:
@@ -189,9 +205,11 @@ def parse(raw: dict[str, Any], *, folder: Path, where: str = "recipe") -> Recipe
     _check_geometry(recipe, where)
     content = _RECIPE.dump_python(recipe, mode="json")
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-    if isinstance(recipe.presence, PresenceTemplate):
-        digest.update(_picture_bytes(folder / recipe.presence.picture, where))
-    return replace(recipe, folder=folder, revision=digest.hexdigest())
+    named = [recipe.presence.picture] if isinstance(recipe.presence, PresenceTemplate) else []
+    pictures = {path.as_posix(): read(path) for path in named}
+    for picture in pictures.values():
+        digest.update(picture)
+    return replace(recipe, pictures=pictures, revision=digest.hexdigest())
 
 
 def _explain(faults: list[ErrorDetails]) -> str:

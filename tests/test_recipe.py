@@ -1,5 +1,6 @@
 """Recipes: what is refused, and by which words; what the revision names."""
 
+import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from inspector.bundle import find_default_bundle
 from inspector.errors import ConfigError, RecipeError
-from inspector.recipe import PresenceOff, PresenceTemplate, Recipe, ZoneKind, load, parse
+from inspector.recipe import PresenceOff, PresenceTemplate, Recipe, ZoneKind, load, parse, restore
 from inspector.types import Severity
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models/recipes/deeppcb.toml"
@@ -99,7 +100,7 @@ def test_everything_that_a_recipe_says_is_read() -> None:
         ("zones.0.colour", 8, ("zones.0.colour: there is no such key", "polygon")),
         ("zones.0.classes.open.limt", 8, ("zones.0.classes.open.limt: there is no such key", "limit, severity")),
         ("classes.open", {"limt": 0.5}, ("classes.open.limt: there is no such key", "limit, severity")),
-        ("folder", "x", ("folder", "worked out by the station")),
+        ("pictures", "x", ("pictures", "worked out by the station")),
         ("revision", "x", ("revision", "worked out by the station")),
     ],
 )
@@ -292,9 +293,9 @@ def test_the_revision_holds_the_bytes_of_the_mark(tmp_path: Path) -> None:
 
 def back(recipe: Recipe) -> Recipe:
     """The recipe from its own document, as the archive holds it."""
-    document = recipe.document()
-    assert document.pop("revision") == recipe.revision
-    return parse(document, folder=recipe.folder)
+    document = json.loads(json.dumps(recipe.document()))
+    assert document["revision"] == recipe.revision
+    return restore(document)
 
 
 @pytest.mark.parametrize("presence", [RAW["presence"], SILHOUETTE, {**SILHOUETTE, "part_is": "dark"}, MARK])
@@ -308,7 +309,17 @@ def test_a_toml_file_and_its_document_are_the_same_recipe(tmp_path: Path) -> Non
     path = write(tmp_path, SHIPPED.read_bytes())
     assert back(load(path)) == load(path)
     assert load(path).revision == load(SHIPPED).revision
-    assert load(path).folder == tmp_path
+
+
+@pytest.mark.parametrize("change", ["limit", "picture"])
+def test_a_document_that_was_changed_is_refused(change: str, tmp_path: Path) -> None:
+    document = parse({**RAW, "presence": MARK}, folder=mark_in(tmp_path)).document()
+    if change == "limit":
+        next(iter(document["classes"].values()))["limit"] = 0.99
+    else:
+        document["pictures"] = dict.fromkeys(document["pictures"], "")
+    with pytest.raises(RecipeError, match="it was changed"):
+        restore(document)
 
 
 scores = st.floats(0.01, 1)
@@ -331,4 +342,4 @@ def test_any_rubbish_is_refused_in_one_line(raw: dict[str, Any]) -> None:
 def test_the_mark_of_a_recipe_is_looked_for_beside_it(tmp_path: Path) -> None:
     recipe = parse({**RAW, "presence": MARK}, folder=mark_in(tmp_path))
     assert isinstance(recipe.presence, PresenceTemplate)
-    assert (recipe.folder / recipe.presence.picture).is_file()
+    assert recipe.pictures[recipe.presence.picture.as_posix()]
