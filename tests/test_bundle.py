@@ -213,3 +213,9 @@ def test_letterbox_leads_back_to_the_frame(height: int, width: int, x: float, y:
     one_px = 1 / box.gain
     assert back[[0, 2]] == pytest.approx(x * width, abs=one_px)
     assert back[[1, 3]] == pytest.approx(y * height, abs=one_px)
+
+
+def test_a_default_bundle_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(BundleError, match="is not installed"):
+        find_default_bundle()
