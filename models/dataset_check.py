@@ -121,6 +121,8 @@ def _check_board(check: DatasetCheck, counts: SplitCounts, split: Split, board: 
             check.errors.append(Finding("unreadable picture", str(path), str(error).removeprefix(f"{path}: ")))
             continue
         shapes[kind] = pixels.shape
+        if float(pixels.std()) < 1.0:
+            check.notes.append(Finding("even picture", str(path), "shows one even grey, and no part"))
         counts.sizes[f"{pixels.shape[1]}x{pixels.shape[0]}"] += 1
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
         yield _Picture(split.name, board.name, path, digest, fingerprint(pixels))
