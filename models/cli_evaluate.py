@@ -86,16 +86,18 @@ def summary(result: Evaluation) -> list[str]:
 def _part_lines(f: PartFigures, with_reference: bool) -> list[str]:
     lines = [f"escapes               {f.escapes}"]
     lines += [] if with_reference else [f"overkills             {f.overkills}"]
-    single = f.single_rejected
-    lines.append(f"overkills, disturbed  {f.disturbed_overkills}")
-    lines.append(
-        f"single defects        {single}: rejected, at least {100 * single.lower:.2f} %".replace(
-            f", at most {100 * single.upper:.2f} %", ""
-        )
-    )
-    lines.append(f"    for that defect   {f.single_hit.count} of {f.single_hit.of}")
-    lines.append(f"mended, rejected      {f.mended_rejected}")
-    return [*lines, f"defects found         {f.defects_found.count} of {f.defects_found.of} ({100 * (f.defects_found.rate or 0):.2f} %)"]
+    return [
+        *lines,
+        f"overkills, disturbed  {f.disturbed_overkills}",
+        f"mended, rejected      {f.mended_rejected}",
+        f"single, rejected      {_at_least(f.single_rejected)}",
+        f"    for that defect   {_at_least(f.single_hit)}",
+        f"defects found         {_at_least(f.defects_found)}",
+    ]
+
+
+def _at_least(share: Share) -> str:
+    return f"{share.count} of {share.of} ({100 * (share.rate or 0):.2f} %, at least {100 * share.lower:.2f} %)"
 
 
 def _check_classes(folder: Path, bundle: Bundle) -> None:
