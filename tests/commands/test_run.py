@@ -1,5 +1,6 @@
 """`inspector run` as a service manager sees it: a process that comes up, answers, and ends safely."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -152,14 +153,14 @@ def test_with_a_bad_recipe_it_comes_up_in_fault_and_a_good_one_mends_it(start: C
 @pytest.mark.parametrize(
     ("old", "new", "word"),
     [
-        ('driver = "modbus"', 'driver = "direct"', "line"),
+        (r"\[line\]\n(?:(?:[^\[\n].*)?\n)*", '[line]\ndriver = "direct"\n\n', "no photo-eye"),
         ("smallest_spacing_ms", "smalest_spacing_ms", "smalest_spacing_ms"),
         ('recipe = "boards.toml"', 'recipe = "nowhere.toml"', "nowhere.toml"),
     ],
 )
 def test_a_station_that_cannot_be_built_is_refused_in_one_line(tmp_path: Path, old: str, new: str, word: str) -> None:
     toml = write_demo_files(tmp_path, Product(0), DemoWiring(1502, "ipc:///tmp/f", "ipc:///tmp/c"), 60)
-    toml.write_text(toml.read_text().replace(old, new))
+    toml.write_text(re.sub(old, new, toml.read_text()))
     result = CliRunner().invoke(run, [str(toml), "--data", str(tmp_path / "data")])
     assert isinstance(result.exception, ConfigError)
     assert "\n" not in str(result.exception)
