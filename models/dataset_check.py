@@ -200,7 +200,7 @@ def _check_alike(check: DatasetCheck, pictures: list[_Picture]) -> None:
         if one.split == other.split:
             if pair.is_same_picture:
                 check.notes.append(Finding("near-duplicate", str(other.path), f"shows the same as {one.path} ({_how(pair)})"))
-        elif pair.is_same_picture or one.name == other.name:
+        elif pair.is_same_picture:
             check.errors.append(Finding("leakage", str(other.path), f"shows the same as {one.path}, in another split ({_how(pair)})"))
         else:
             known[other.split].add(str(other.path))
