@@ -16,19 +16,29 @@ _EDGE_NOISE = 40.0
 
 def canary_picture() -> Pixels:
     """The board: uint8 (640, 640), black copper on white ground, edges as rough as a binarised scan's. The same every time."""
-    board = np.full((SIDE_PX, SIDE_PX), GROUND, np.uint8)
-    for x in (60, 120, 210, 300, 390, 480, 570):
-        cv2.line(board, (x, -20), (x, SIDE_PX + 20), COPPER, 26)
-    for x, y in ((210, 80), (300, 560), (390, 90), (480, 540), (120, 320)):
-        cv2.circle(board, (x, y), 38, COPPER, -1)
-        cv2.circle(board, (x, y), 14, GROUND, -1)
+    board = _sound()
     _short(board)
     _open(board)
     _spur(board)
     _mousebite(board)
     _copper(board)
     _pin_hole(board)
-    return _scanned(board)
+    return _scanned(board, 7)
+
+
+def canary_reference() -> Pixels:
+    """How the same board should look: another part, so its edges are rough in other places."""
+    return _scanned(_sound(), 8)
+
+
+def _sound() -> Pixels:
+    board = np.full((SIDE_PX, SIDE_PX), GROUND, np.uint8)
+    for x in (60, 120, 210, 300, 390, 480, 570):
+        cv2.line(board, (x, -20), (x, SIDE_PX + 20), COPPER, 26)
+    for x, y in ((210, 80), (300, 560), (390, 90), (480, 540), (120, 320)):
+        cv2.circle(board, (x, y), 38, COPPER, -1)
+        cv2.circle(board, (x, y), 14, GROUND, -1)
+    return board
 
 
 def _short(board: Pixels) -> None:
@@ -55,8 +65,8 @@ def _pin_hole(board: Pixels) -> None:
     cv2.ellipse(board, (210, 400), (7, 5), 30, 0, 360, GROUND, -1)
 
 
-def _scanned(board: Pixels) -> Pixels:
+def _scanned(board: Pixels, seed: int) -> Pixels:
     """A lens's blur, a sensor's noise, a threshold: what the network was trained on."""
-    noise = np.random.default_rng(7).normal(0, _EDGE_NOISE, board.shape)
+    noise = np.random.default_rng(seed).normal(0, _EDGE_NOISE, board.shape)
     light = cv2.GaussianBlur(board, (0, 0), 1.2).astype(np.float64) + cv2.GaussianBlur(noise, (0, 0), 1.0)
     return np.where(light > 127, GROUND, COPPER).astype(np.uint8)

@@ -21,9 +21,10 @@ from inspector.checks import iou
 from inspector.detect.openvino import OpenVinoDetector
 from inspector.errors import BundleError
 from inspector.types import Box, Detection, Pixels
-from models.canary_picture import canary_picture
+from models.canary_picture import canary_picture, canary_reference
 
 PICTURE = "canary.png"
+REFERENCE = "canary-reference.png"
 MIN_IOU = 0.5
 SURE_IOU = 0.6
 """How far each look has to overlap with the stored box: more than MIN_IOU, so that small differences between machines cannot tip it."""
@@ -40,12 +41,20 @@ _TEXTS = ("name", "version", "licence", "training", "measured")
 WORDS = (*_TEXTS, "classes", "input", "width", "height", "layout", "nms_iou", "default_precision")
 
 
-def make_bundle(irs: dict[str, Path], words: dict[str, Any], out: Path, picture: Pixels) -> Bundle:
+def make_bundle(
+    irs: dict[str, Path],
+    words: dict[str, Any],
+    out: Path,
+    picture: Pixels,
+    reference: Pixels | None = None,
+    also: dict[str, Path] | None = None,
+) -> Bundle:
     """Write a bundle to `out` (a new folder) and return it opened.
 
-    irs      precision → folder with model.xml and model.bin
-    words    the card's fields named in WORDS
-    picture  the canary, uint8, of the network's size
+    irs        precision → folder with model.xml and model.bin
+    words      the card's fields named in WORDS
+    picture    the canary, uint8, of the network's size; reference: how it should look, for mono+reference
+    also       other files that the bundle carries, sealed like the rest: name → file
     Raises BundleError when a field is missing or the canary is not clear in every precision.
     """
     if missing := [key for key in WORDS if key not in words]:
@@ -56,6 +65,10 @@ def make_bundle(irs: dict[str, Path], words: dict[str, Any], out: Path, picture:
         for name in ("model.xml", "model.bin"):
             shutil.copyfile(folder / name, out / precision / name)
     cv2.imwrite(str(out / PICTURE), picture)
+    if reference is not None:
+        cv2.imwrite(str(out / REFERENCE), reference)
+    for name, file in (also or {}).items():
+        shutil.copyfile(file, out / name)
     card: dict[str, Any] = {"format": 1} | {key: words[key] for key in WORDS}
     card["precisions"] = {p: {"model": f"{p}/model.xml", "weights": f"{p}/model.bin"} for p in irs}
     card["files"] = {str(f.relative_to(out).as_posix()): _sha256(f) for f in sorted(out.rglob("*")) if f.is_file()}
@@ -68,7 +81,9 @@ def make_bundle(irs: dict[str, Path], words: dict[str, Any], out: Path, picture:
 
 def _written(out: Path, card: dict[str, Any], detections: list[dict[str, Any]]) -> Bundle:
     """The bundle opened, its card sealed with these detections as the canary's."""
-    canary = {"picture": PICTURE, "detections": detections, "min_iou": MIN_IOU, "score_tolerance": SCORE_TOLERANCE}
+    canary: dict[str, Any] = {"picture": PICTURE, "detections": detections, "min_iou": MIN_IOU, "score_tolerance": SCORE_TOLERANCE}
+    if REFERENCE in card["files"]:
+        canary["reference"] = REFERENCE
     whole = card | {"canary": canary}
     text = json.dumps(whole | {"sha256": card_hash(whole)}, indent=2, ensure_ascii=False)
     (out / CARD).write_text(text + "\n", encoding="utf-8")
@@ -145,11 +160,15 @@ def main(ir: Path, int8: Path | None, words: Path, out: Path, canary: Path | Non
         raise click.ClickException(f"{out}: is there already; remove it or name another folder")
     irs = {"fp32": ir} | ({"int8": int8} if int8 else {})
     text = json.loads(words.read_text(encoding="utf-8"))
-    picture = canary_picture() if canary is None else cv2.imread(str(canary), cv2.IMREAD_UNCHANGED)
+    picture, reference = canary_picture() if canary is None else cv2.imread(str(canary), cv2.IMREAD_UNCHANGED), None
     if picture is None:
         raise click.ClickException(f"{canary}: is no picture")
+    if text.get("input") == InputKind.MONO_REFERENCE:
+        if canary is not None:
+            raise click.ClickException("--canary: a network with a reference is shown the drawn board; leave the option out")
+        reference = canary_reference()
     try:
-        bundle = make_bundle(irs, text, out, np.asarray(picture, np.uint8))
+        bundle = make_bundle(irs, text, out, np.asarray(picture, np.uint8), reference)
     except BundleError as e:
         shutil.rmtree(out, ignore_errors=True)
         raise click.ClickException(str(e)) from e
