@@ -151,7 +151,9 @@ def test_a_lost_camera_faults_parts_and_station_and_comes_back_by_itself_with_th
     cause = rig.await_state(StationState.FAULT).cause
     assert cause is not None
     assert "unplugged" in cause.text
-    assert rig.why(number) == (VerdictKind.FAULT, "no frame")
+    verdict, code = rig.why(number)
+    assert verdict is VerdictKind.FAULT
+    assert code in ("no frame", "not ready")
     meanwhile = rig.trigger()
     assert rig.why(meanwhile) == (VerdictKind.FAULT, "not ready")
     assert rig.proving.readies[-1] == (False, True)
@@ -172,6 +174,8 @@ def test_parts_faster_than_the_slots_are_faulted_as_overrun_and_the_line_comes_b
     codes = [rig.why(number)[1] for number in numbers]
     assert "overrun" in codes
     assert (False, False) in rig.proving.readies[2:], "READY dropped"
+    if rig.await_state(StationState.RUNNING, StationState.HELD).state is StationState.HELD:
+        rig.command("acknowledge")
     rig.await_state(StationState.RUNNING)
     passes(rig)
 
