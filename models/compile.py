@@ -3,6 +3,7 @@
 A bundle is built in a folder beside its place and put there as a whole: a kill or a full disk leaves no half bundle under its name.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 
 from inspector.bundle import Bundle, InputKind
 from models.canaries import Canary, find_canary, remove_draft
@@ -114,12 +117,21 @@ def _int8(
         return model, reached, made
     said(f"int8: loses {fp32 - reached:.2f} points; giving layers back to floating point, this takes a while")
 
-    def figure(compiled: Any, tensors: Tensors) -> float:
-        found = [net.detections(compiled(tensor)[0], _pictures(part)[0]) for tensor, part in zip(tensors, shown, strict=True)]
-        return pooled_ap33(found, shown, net.classes) / 100
+    def figure(compiled: Any, tensors: Tensors) -> tuple[float, list[float]]:
+        looked_at = [of_input[_key(tensor)] for tensor in tensors]  # NNCF may send a part of them
+        found = [net.detections(compiled(tensor)[0], _pictures(part)[0]) for tensor, part in zip(tensors, looked_at, strict=True)]
+        each = [pooled_ap33([one], [part], net.classes) / 100 for one, part in zip(found, looked_at, strict=True)]
+        return pooled_ap33(found, looked_at, net.classes) / 100, each
 
-    model = quantised_with_control(_read(source.ir), inputs, [net.tensor(*_pictures(part)) for part in shown], figure)
+    validation = [net.tensor(*_pictures(part)) for part in shown]
+    of_input = {_key(tensor): part for tensor, part in zip(validation, shown, strict=True)}
+
+    model = quantised_with_control(_read(source.ir), inputs, validation, figure)
     return model, _ap33(model, net, shown), made + ", accuracy-controlled"
+
+
+def _key(tensor: NDArray[np.float32]) -> bytes:
+    return hashlib.sha256(tensor.tobytes()).digest()
 
 
 def _ap33(model: ov.Model, net: Net, shown: list[Part]) -> float:

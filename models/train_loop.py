@@ -131,7 +131,7 @@ def _settings(plan: Plan, work: WorkFolder, weights: Path | None, precision: str
         "pretrained": str(weights) if weights is not None else False,
         "cls_remap": False,
         "data": str(work.tiles / "data.yaml"),
-        "project": str(work.path),
+        "project": str(work.path.resolve()),
         "name": work.run.name,
         "exist_ok": True,
         "epochs": epochs,
