@@ -94,9 +94,10 @@ def match(detections: Sequence[Detection], truths: Sequence[Truth], thresholds: 
     overlap = ious(detections, truths)
     if not any_class:
         overlap *= np.array([d.defect_class for d in detections])[:, None] == np.array([t.defect_class for t in truths])[None, :]
+    near = np.flatnonzero((overlap >= min(thresholds)).any(axis=1))
     for column, threshold in enumerate(thresholds):
         free = np.ones(len(truths), np.bool_)
-        for row in range(len(detections)):
+        for row in near:
             best = int(np.argmax(np.where(free, overlap[row], -1.0)))
             if free[best] and overlap[row, best] >= threshold:
                 taken[row, column] = best
@@ -140,7 +141,7 @@ def summed_ap(right: Bools, truths: int) -> float:
 
 
 def interpolated_ap(right: Bools, truths: int) -> float:
-    """Area under the precision made non-increasing, by trapezoids through 101 recalls; precision beyond the last recall is 0."""
+    """Area under the precision made non-increasing, by trapezoids through 101 recalls; 0 from the last recall on, so at most 0.995."""
     if not truths or not right.size:
         return 0.0
     hits = np.cumsum(right)
