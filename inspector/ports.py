@@ -100,6 +100,7 @@ class LineSnapshot:
     acknowledged parts whose result slot the line has taken and echoed, with the verdict that it understood, since the last poll
     disposed     parts that have left the line since the last poll
     in_transit   parts between camera and gate
+    slots        parts that the line can hold results for at once; None: no bound
     """
 
     counter: int
@@ -108,6 +109,7 @@ class LineSnapshot:
     acknowledged: tuple[tuple[PartId, VerdictKind], ...] = ()
     disposed: tuple[Disposed, ...] = ()
     in_transit: int = 0
+    slots: int | None = None
 
 
 class Line(Protocol):
@@ -146,6 +148,16 @@ LINE_OPENED = "line opened"
 """Kind of the event by which the station tells the archive where the line's count stood: {"epoch": int, "counter": int}."""
 
 
+OVERRULED = "overruled"
+"""Kind of the event that says: the part's row is a PASS, but what counts is {"verdict": "FAULT", "code": …, "text": …}."""
+
+ACKNOWLEDGED = "acknowledged"
+"""Kind of the event that says: the line has echoed the part's result."""
+
+DISPOSED = "disposed"
+"""Kind of the event that says where the part went: {"disposition": …, "accepted": …}."""
+
+
 @dataclass(frozen=True, slots=True)
 class PastRun:
     """What the archive knows of the run before this one.
@@ -154,6 +166,8 @@ class PastRun:
     newest_sequence           highest recorded sequence; None when no part is recorded
     missing                   sequences after the first LINE_OPENED counter and before newest_sequence that have no row: cut off by a crash
     undisposed                recorded sequences without a disposition
+    passed                    those of them that count as PASS
+    undelivered               those of the passed ones that the line never acknowledged
     clean_end                 end_run succeeded
     """
 
@@ -164,6 +178,8 @@ class PastRun:
     missing: tuple[int, ...]
     undisposed: tuple[int, ...]
     clean_end: bool
+    passed: tuple[int, ...] = ()
+    undelivered: tuple[int, ...] = ()
 
 
 Done = Callable[[Exception | None], None]

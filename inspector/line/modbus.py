@@ -8,6 +8,7 @@ import logging
 import socket
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 
 from pymodbus.client import ModbusTcpClient
@@ -86,7 +87,7 @@ class ModbusLine:
             self._client.close()
             raise
         self._slots = status.slots
-        return snapshot
+        return replace(snapshot, slots=status.slots)
 
     def poll(self) -> LineSnapshot:
         """See Line.poll: one request, and more only when parts have left the line."""

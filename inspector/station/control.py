@@ -22,6 +22,9 @@ _RESYNCS = 3
 _RESYNC_WINDOW_S = 60
 _CANARY_FORCED_BEFORE_S = 30
 _LONGEST_RETRY_S = 60.0
+_ARMING_NS = 5 * NS_PER_S
+_LONGEST_CAUSE = 600
+_AND_MORE = "; and more, see the records"
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class Control:
         self.arming = 0
         self._wanted = False
         self._armed = False
+        self._arm_asked_ns = 0
         self._suppliers = {supplier: _Standing() for supplier in Supplier}
         self._retry_ns = 0
         self._retry_s = settings.reconnect_s
@@ -66,10 +70,12 @@ class Control:
         self._recorder.note(Event("command", {"name": name, "who": who, "done": text}))
         return text
 
-    def may_activate(self) -> None:
+    def may_activate(self, open_parts: int) -> None:
         """Refuse a changeover while parts are being judged."""
         if self.state in (StationState.RUNNING, StationState.STARTING, StationState.STOPPING):
             raise CommandRefused(f"a release is activated with READY low; the station is {self.state}: stop or pause it first")
+        if open_parts:
+            raise CommandRefused(f"{open_parts} parts are still being judged by the release that is active; try again in a moment")
 
     def product_changed(self) -> None:
         """Another product is being loaded: detector and canary have to prove themselves again."""
@@ -122,6 +128,8 @@ class Control:
     def armed(self, arming: int) -> bool:
         """The camera counts from 1; False when that is not the arming that was asked for last."""
         self._armed = arming == self.arming
+        if self._armed and self._suppliers[Supplier.CAMERA].ok is False:
+            self.supplier(Supplier.CAMERA, True, "counts again")
         return self._armed
 
     def canary(self, done: CanaryDone) -> None:
@@ -136,8 +144,11 @@ class Control:
         self.supplier(Supplier.CANARY, done.problem is None, text)
 
     def hold(self, cause: StopCause) -> None:
-        """Stop the line until a person has acknowledged."""
-        if may_follow(self.state, StationState.HELD):
+        """Stop the line until a person has acknowledged; one cause more is added to those that hold it already."""
+        if self.state is StationState.HELD and self.cause is not None:
+            self.cause = _joined(self.cause, cause)
+            self._recorder.note(Event("stop cause", {"code": cause.code, "text": cause.text}))
+        elif may_follow(self.state, StationState.HELD):
             self._enter(StationState.HELD, cause)
 
     def resynchronise(self, why: str) -> None:
@@ -172,6 +183,7 @@ class Control:
         if (problem is None) != self._suppliers[Supplier.ARCHIVE].ok:
             self.supplier(Supplier.ARCHIVE, problem is None, problem or "rows are durable")
         self._watch_canary()
+        self._watch_arming()
         failed = self._failed()
         if self.state in (StationState.RUNNING, StationState.STARTING, StationState.PAUSED) and failed is not None:
             self._fault(failed.value, f"{failed}: {self._suppliers[failed].text}")
@@ -201,6 +213,7 @@ class Control:
 
     def _ask_to_arm(self) -> None:
         self._armed = False
+        self._arm_asked_ns = now_ns()
         self.arming = self._grab.ask_to_arm()
 
     def _ask_canary(self) -> None:
@@ -223,11 +236,16 @@ class Control:
         if self._wanted and all(others):
             self._begin_starting()
 
+    def _watch_arming(self) -> None:
+        """A camera that does not begin to count hangs, whatever it said before."""
+        waited_ns = now_ns() - self._arm_asked_ns
+        if self.state is StationState.STARTING and not self._armed and self._suppliers[Supplier.CAMERA].ok and waited_ns > _ARMING_NS:
+            self.supplier(Supplier.CAMERA, False, f"does not begin to count, {waited_ns / NS_PER_S:.0f} s after it was told to")
+
     def _watch_canary(self) -> None:
-        """A canary that never comes back means that inspect hangs."""
+        """A canary that does not come back means that inspect hangs; no other one is sent after it."""
         waited_ns = 0 if self._canary_asked_ns is None else now_ns() - self._canary_asked_ns
-        if waited_ns > (self._settings.detector_ms + 2000) * NS_PER_MS:
-            self._canary_asked_ns = None
+        if waited_ns > (self._settings.detector_ms + 2000) * NS_PER_MS and self._suppliers[Supplier.CANARY].ok is not False:
             self.supplier(Supplier.CANARY, False, f"no answer from inspect for {waited_ns / NS_PER_S:.0f} s")
 
     def _keep_canary(self, open_parts: int, last_trigger_ns: int) -> None:
@@ -256,3 +274,12 @@ class Control:
         before, self.state, self.cause, self.since_utc = self.state, state, cause, wall_utc()
         data = {"from": before.value, "to": state.value, "cause": cause.text if cause is not None else None}
         self._recorder.note(Event("state", data))
+
+
+def _joined(first: StopCause, more: StopCause) -> StopCause:
+    """Both causes in one; what a screen cannot hold is in the records."""
+    if more.text in first.text:
+        return first
+    if len(first.text) + len(more.text) > _LONGEST_CAUSE:
+        return StopCause(first.code, f"{first.text.removesuffix(_AND_MORE)}{_AND_MORE}", first.next_step)
+    return StopCause(first.code, f"{first.text}; {more.text}", f"{first.next_step}; {more.next_step}")

@@ -98,15 +98,20 @@ class Station:
         self._ended.set()
         self._dispatch.post(Shutdown())
         problems = []
-        if not self._dispatch.join(_END_S):
+        ended = self._dispatch.join(_END_S)
+        if not ended:
             problems.append("dispatch did not end in time")
         for worker in (self._grab, self._inspect):
             worker.end()
         problems += [f"{worker.name} hangs in its driver" for worker in (self._grab, self._inspect) if not worker.join(_END_S)]
-        try:
-            self._archive.end_run(_END_S)
-        except ArchiveError as error:
-            problems.append(str(error))
+        lost = self._dispatch.drain(_END_S) if ended else 0
+        if lost:
+            problems.append(f"{lost} records could not be written; the next start fills the gaps")
+        if ended and not lost:
+            try:
+                self._archive.end_run(_END_S)
+            except ArchiveError as error:
+                problems.append(str(error))
         self._archive.close()
         self.problem_at_end = "; ".join(problems) or None
 
@@ -118,5 +123,6 @@ class Station:
         try:
             return answer.result(_ANSWER_S)
         except NoAnswer:
-            answer.cancel()
+            if not answer.cancel():
+                return answer.result(_ANSWER_S)  # it was taken up in this very moment
             raise CommandRefused("the station did not answer within a second; nothing was done unless its status says so") from None

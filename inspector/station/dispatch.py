@@ -5,15 +5,17 @@ Nothing here waits for the disk, the camera or the detector.
 """
 
 import os
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from queue import Empty, SimpleQueue
 
 from inspector import __version__
-from inspector.clock import NS_PER_MS, now_ns
+from inspector.clock import NS_PER_MS, NS_PER_S, now_ns
 from inspector.errors import InspectorError, LineError
 from inspector.ledger import Ledger
 from inspector.ports import LINE_OPENED, Archive, Disposed, Line, LineSnapshot, Trigger
+from inspector.station.binding import Binding
 from inspector.station.control import Control
 from inspector.station.grab import Grab
 from inspector.station.inspect import Inspect
@@ -34,19 +36,19 @@ from inspector.station.pairing import Pairing, PairingLost
 from inspector.station.parts import Parts
 from inspector.station.plc import Plc
 from inspector.station.recorder import Recorder
-from inspector.station.recovery import recovery
+from inspector.station.recovery import Record, counted_meanwhile, recovery
 from inspector.station.settings import Settings
 from inspector.station.status import Score
 from inspector.station.stops import StopWatch, wrong_lane
 from inspector.station.work import Worker
-from inspector.types import Event, FaultCode, Inspection, Status, Verdict
+from inspector.types import Event, FaultCode, Inspection, StationState, Status, StopCause, Verdict
 
 _STATUS_NS = 50 * NS_PER_MS
 Watch = Callable[[Inspection], None]
 """Told of every verdict, on the dispatch thread: must return at once and never raise."""
 
-_FRAMES_KNOWN = 256
-"""Frames remembered until they are bound to their part."""
+_JUMP = 1 << 16
+"""More parts than this between two looks are no count but a mistake, or a count that ran backwards or over."""
 
 
 class Dispatch(Worker):
@@ -68,14 +70,11 @@ class Dispatch(Worker):
         self._watch = watch
         self._stops = StopWatch(settings.stops)
         tolerance_ns = None if settings.pairing_ms is None else int(settings.pairing_ms * NS_PER_MS)
-        self._pairing = Pairing(tolerance_ns, patience_ns=int(settings.frame_ms * NS_PER_MS))
-        self._sequences: OrderedDict[int, int] = OrderedDict()
-        self._early: OrderedDict[int, Judged] = OrderedDict()
-        self._arrived: OrderedDict[int, FrameArrived] = OrderedDict()
+        self._binding = Binding(Pairing(tolerance_ns, patience_ns=int(settings.frame_ms * NS_PER_MS)), self._parts)
         self._counter = 0
         self._epoch: int | None = None
         self._opened: LineSnapshot | None = None
-        self._recovery: Iterator[Inspection | Event] = iter(())
+        self._recovery: Iterator[Record] = iter(())
         self._last_trigger_ns = now_ns()
         self._poll_ns = self._beat_ns = self._status_ns = 0
         self._seq = 0
@@ -96,10 +95,28 @@ class Dispatch(Worker):
             self._recorder.flush()  # in fault nothing else may come that would hand over what waits
             self._control.advance(len(self._parts), self._last_trigger_ns)
             self._beat()
+            if self._control.state is StationState.FAULT:
+                self._parts.fault_all(FaultCode.NOT_READY, f"the station cannot vouch for it: {_why(self._control.cause)}")
             self._publish()
         except Exception as error:  # noqa: BLE001 - top of the thread: the count goes on, and what was in doubt is a FAULT
-            self._parts.fault_all(FaultCode.INTERNAL, f"dispatch failed: {error!r}")
-            self._control.stalled(f"dispatch failed: {error!r}")
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Something broke that must not: the line is given up and opened anew, and everybody is told."""
+        text = str(error) if isinstance(error, LineError) else f"dispatch failed: {error!r}"
+        self._parts.fault_all(FaultCode.INTERNAL, text)
+        self._plc.drop(text)
+        self._recorder.note(Event("dispatch failed", {"error": repr(error)}))
+        self._publish(force=True)
+
+    def drain(self, timeout_s: float) -> int:
+        """After the end of the thread: hand over what still waits for the archive; returns how many records could not be."""
+        until_ns = now_ns() + int(timeout_s * NS_PER_S)
+        self._recorder.flush()
+        while self._recorder.waiting and now_ns() < until_ns:
+            time.sleep(0.02)
+            self._recorder.flush()
+        return self._recorder.waiting
 
     def finish(self) -> None:
         """The guaranteed way to the safe state: each step stands on its own."""
@@ -141,8 +158,7 @@ class Dispatch(Worker):
                     self._parts.fault_all(FaultCode.NOT_ACKNOWLEDGED, f"the PLC is lost: {text}")
             case CameraArmed():
                 if self._control.armed(message.arming):
-                    self._forget_frames()
-                    self._pairing.restart(self._counter)
+                    self._binding.restart(self._counter)
             case DetectorReady():
                 self._release = message
                 self._parts.release = message.release.id
@@ -161,7 +177,7 @@ class Dispatch(Worker):
             return
         try:
             if asked.name == "activate":
-                self._control.may_activate()
+                self._control.may_activate(len(self._parts))
                 self._control.product_changed()
                 asked.answer.set_result("activating")
             else:
@@ -174,48 +190,23 @@ class Dispatch(Worker):
     # -- frames and parts
 
     def _on_frame(self, frame: FrameArrived) -> None:
-        if frame.arming != self._control.arming:
-            return
-        known = self._arrived.get(frame.frame_id)
-        self._arrived[frame.frame_id] = frame
-        _trim(self._arrived)
-        if known is None:
-            self._pairing.frame(frame.frame_id, frame.exposed_ns)
+        if frame.arming != self._control.arming or not self._plc.open:
+            return  # without the line nobody counts, and no frame can be bound
+        self._binding.frame(frame)
         self._poll_ns = 0
 
     def _on_judged(self, judged: Judged) -> None:
-        if judged.arming != self._control.arming:
-            return
-        frame_id = judged.frame.frame_id
-        sequence = self._sequences.get(frame_id)
-        if sequence is None:
-            self._early[frame_id] = judged
-            _trim(self._early)
-        else:
-            self._parts.judged(sequence, judged)
-        self._poll_ns = 0
+        if judged.arming == self._control.arming:
+            self._binding.judged(judged)
+            self._poll_ns = 0
 
     def _bind(self) -> None:
         try:
-            for sequence, frame_id in self._pairing.settle(now_ns()):
-                self._sequences[frame_id] = sequence
-                _trim(self._sequences)
-                frame = self._arrived.pop(frame_id, None)
-                if frame is not None:
-                    self._parts.frame(sequence, frame)
-                judged = self._early.pop(frame_id, None)
-                if judged is not None:
-                    self._parts.judged(sequence, judged)
+            self._binding.settle()
         except PairingLost as error:
-            self._forget_frames()
             self._parts.fault_all(FaultCode.PAIRING, f"it is not sure which frame shows this part: {error}")
-            self._pairing.restart(self._counter)
+            self._binding.restart(self._counter)
             self._control.resynchronise(str(error))
-
-    def _forget_frames(self) -> None:
-        self._sequences.clear()
-        self._early.clear()
-        self._arrived.clear()
 
     def _on_decided(self, inspection: Inspection, ready: bool) -> None:
         self._score.add(inspection)
@@ -238,36 +229,48 @@ class Dispatch(Worker):
             if snapshot is not None:
                 self._line_opened(snapshot)
             return
-        if self._opened is not None:
-            self._recover(self._opened)
-            return
         if now_ns() < self._poll_ns:
             return
         self._poll_ns = now_ns() + int(self._settings.poll_ms * NS_PER_MS)
+        if self._opened is not None:
+            self._recover(self._opened)
+            return
         snapshot = self._plc.poll()
         if snapshot is None:
             return
         if snapshot.epoch != self._epoch:
             self._plc.drop(_restarted(snapshot))
             return
-        self._counter = snapshot.counter
         for trigger in snapshot.triggers:
-            self._on_trigger(trigger)
+            self._count_up_to(trigger.sequence, trigger.triggered_ns)
+        self._count_up_to(snapshot.counter, now_ns())
         for part, understood in snapshot.acknowledged:
             self._parts.acknowledged(part, understood)
         self._bind()
         for entry in snapshot.disposed:
             self._on_disposed(entry)
 
+    def _count_up_to(self, counter: int, triggered_ns: int) -> None:
+        """Open an entry for every part up to this count; one that nobody told in time gets the time of the next. Raises LineError."""
+        new = counter - self._counter
+        if not 0 <= new <= _JUMP:
+            raise LineError(f"the PLC's count went from {self._counter} to {counter}; restart the station, so that a new run begins")
+        for _ in range(new):
+            # Step by step: should one part fail, the next look goes on where this one stopped.
+            self._counter += 1
+            self._on_trigger(Trigger(self._counter, triggered_ns))
+
     def _on_trigger(self, trigger: Trigger) -> None:
         self._last_trigger_ns = now_ns()
-        self._pairing.trigger(trigger)
+        self._binding.trigger(trigger)
         ready_since_ns = self._control.ready_since_ns
         refused = None
         if ready_since_ns is None or trigger.triggered_ns < ready_since_ns:
             refused = Verdict.fault(FaultCode.NOT_READY, f"triggered while the station was not ready ({self._control.state})")
         if not self._parts.trigger(trigger, refused):
-            self._control.resynchronise("more parts than the station can hold at once")
+            text = f"part {trigger.sequence} came while {len(self._parts)} were undecided: the line is faster than the station"
+            step = "slow the line down, or look why inspection takes so long; then acknowledge"
+            self._control.hold(StopCause(FaultCode.OVERRUN.value, text, step))
 
     def _on_disposed(self, entry: Disposed) -> None:
         verdict = self._parts.disposed(entry)
@@ -277,37 +280,45 @@ class Dispatch(Worker):
 
     def _line_opened(self, snapshot: LineSnapshot) -> None:
         """First look: what happened before. After a loss within the run: what was counted meanwhile."""
-        if self._epoch is None:
-            try:
-                self._recovery = recovery(self._past, snapshot, self._settings.kind) if self._past is not None else iter(())
-            except LineError as error:
-                self._plc.drop(str(error))
-                return
+        self._parts.slots = min(self._settings.slots, snapshot.slots or self._settings.slots)
+        if self._opened is not None and self._opened.epoch == snapshot.epoch:
+            # Lost in the midst of recovery: it goes on where it stopped, and with what was counted since.
+            newer = range(self._opened.counter + 1, snapshot.counter + 1)
+            run = self._run_number if self._past is None else self._past.run
+            self._recovery = chain(self._recovery, counted_meanwhile(run, newer, self._settings.kind))
+            self._opened = snapshot
+        elif self._epoch is None:
+            self._recovery = recovery(self._past, snapshot, self._settings.kind) if self._past is not None else iter(())
             self._opened = snapshot
         elif snapshot.epoch != self._epoch:
             self._plc.drop(_restarted(snapshot))
         else:
-            for sequence in range(self._counter + 1, snapshot.counter + 1):
-                self._on_trigger(Trigger(sequence, now_ns()))
+            self._count_up_to(snapshot.counter, now_ns())
             for entry in snapshot.disposed:
                 self._on_disposed(entry)
+            ours = [entry.part.sequence for entry in snapshot.disposed if entry.part.run == self._run_number]
+            self._parts.forget_older(min(ours, default=0))
             self._line_proven(snapshot)
 
     def _recover(self, snapshot: LineSnapshot) -> None:
         """Record what the run before left open, as fast as the archive takes it. The line is not read meanwhile: its count keeps, and
         parts of this run have rows only after those of the run before are complete."""
-        for record in self._recovery:
-            if isinstance(record, Event):
+        while self._recorder.has_room:
+            record = next(self._recovery, None)
+            if record is None:
+                self._opened, self._past = None, None
+                self._counter = snapshot.counter
+                self._line_proven(snapshot)
+                return
+            if isinstance(record, StopCause):
+                self._control.hold(record)
+            elif isinstance(record, Event):
                 self._recorder.note(record)
             else:
                 self._recorder.put(record)
-            if not self._recorder.has_room:
-                return
-        self._opened, self._past = None, None
-        self._line_proven(snapshot)
 
     def _line_proven(self, snapshot: LineSnapshot) -> None:
-        self._epoch, self._counter = snapshot.epoch, snapshot.counter
+        self._epoch = snapshot.epoch
         self._recorder.note(Event(LINE_OPENED, {"epoch": snapshot.epoch, "counter": snapshot.counter}))
         self._control.supplier(Supplier.PLC, True, f"connected, {snapshot.counter} parts counted")
 
@@ -357,11 +368,10 @@ class Dispatch(Worker):
         )
 
 
+def _why(cause: StopCause | None) -> str:
+    return cause.text if cause is not None else "no cause given"
+
+
 def _restarted(snapshot: LineSnapshot) -> str:
     """The PLC counts anew: the names of parts would repeat within this run."""
     return f"the PLC restarted (its count is now {snapshot.counter}); restart the station, so that a new run begins"
-
-
-def _trim(known: "OrderedDict[int, int] | OrderedDict[int, Judged] | OrderedDict[int, FrameArrived]") -> None:
-    while len(known) > _FRAMES_KNOWN:
-        known.popitem(last=False)

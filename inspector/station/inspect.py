@@ -63,6 +63,7 @@ class Inspect(Worker):
         self._room = threading.Semaphore(_ROOM)
         self._product: Product | None = None
         self._detector: Detector | None = None
+        self._release = ""
 
     def reserve(self) -> bool:
         """Keep room for one frame; False when there is none. Called by grab."""
@@ -87,7 +88,7 @@ class Inspect(Worker):
             return
         if isinstance(job, _FrameJob):
             self._room.release()
-            self._post(self._judge_safely(job))
+            self._post(replace(self._judge_safely(job), release=self._release))
         elif isinstance(job, _LoadJob):
             self._load(job.product)
         else:
@@ -109,10 +110,10 @@ class Inspect(Worker):
         except Exception as error:  # noqa: BLE001 - top of the thread: a detector that cannot be built is a fault of the station
             self._post(SupplierChanged(Supplier.DETECTOR, False, f"the detector cannot be opened: {error!r}"))
             return
-        old, self._detector, self._product = self._detector, detector, product
+        old, self._detector, self._product, self._release = self._detector, detector, product, release.id
+        self._post(DetectorReady(release, detector.info, ms(now_ns() - began_ns)))
         if old is not None:
             old.close()
-        self._post(DetectorReady(release, detector.info, ms(now_ns() - began_ns)))
 
     def _run_canary(self) -> None:
         began_ns = now_ns()
@@ -184,18 +185,21 @@ class Inspect(Worker):
         if now_ns() >= give_up_ns:
             raise _TooLate
         detector.start(pixels)
-        if meanwhile is not None:
-            meanwhile()
-        while not detector.wait(min(_SLICE_S, max(0.0, (give_up_ns - now_ns()) / 1e9))):
-            self.tick()
-            if now_ns() >= give_up_ns or self._ending.is_set():
-                detector.cancel()
-                raise _TooLate
+        try:
+            if meanwhile is not None:
+                meanwhile()
+            while not detector.wait(min(_SLICE_S, max(0.0, (give_up_ns - now_ns()) / 1e9))):
+                self.tick()
+                if now_ns() >= give_up_ns or self._ending.is_set():
+                    raise _TooLate
+        except BaseException:
+            detector.cancel()
+            raise
         return tuple(detector.result())
 
 
 def _faulted(job: _FrameJob, code: FaultCode, text: str) -> Judged:
-    return Judged(job.arming, job.frame, Verdict.fault(code, text), (), (), Pose(), "", None, None, None)
+    return Judged(job.arming, job.frame, Verdict.fault(code, text), (), (), Pose(), "", None, None, None, "")
 
 
 def _wrong_shape(frame: Frame, product: Product) -> str | None:

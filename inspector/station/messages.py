@@ -37,7 +37,7 @@ class CameraArmed:
 
 @dataclass(frozen=True, slots=True)
 class FrameArrived:
-    """A frame was exposed. `broken` or `dropped` say why it will not be inspected."""
+    """A frame was exposed. `fault` says why it will not be inspected; None: Judged follows."""
 
     arming: int
     frame_id: int
@@ -49,7 +49,7 @@ class FrameArrived:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """What inspect has to say of one frame; exactly one per frame handed to it."""
+    """What inspect has to say of one frame, and the id of the release that said it; exactly one per frame handed to it."""
 
     arming: int
     frame: Frame
@@ -61,6 +61,7 @@ class Judged:
     pixels_sha256: str | None
     detect_started_ns: int | None
     detected_ns: int | None
+    release: str
 
 
 @dataclass(frozen=True, slots=True)

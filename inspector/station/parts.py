@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from inspector.clock import NS_PER_MS, ms, now_ns
+from inspector.errors import LineError
 from inspector.ledger import Ledger
-from inspector.ports import Disposed, Trigger
+from inspector.ports import ACKNOWLEDGED, OVERRULED, Disposed, Trigger
 from inspector.station.messages import FrameArrived, Judged, RowDone
 from inspector.station.plc import Plc
-from inspector.station.recorder import Recorder
-from inspector.station.recovery import disposed_event
+from inspector.station.recorder import Recorder, disposed_event
 from inspector.station.settings import Settings
 from inspector.station.work import Post
 from inspector.types import (
@@ -71,6 +71,7 @@ class Parts:
         self._open: dict[int, _Open] = {}
         self._answered: dict[int, int] = {}
         self.release = ""
+        self.slots = settings.slots
 
     def __len__(self) -> int:
         return len(self._open)
@@ -78,14 +79,17 @@ class Parts:
     # -- the life of a part, in order
 
     def trigger(self, trigger: Trigger, refused: Verdict | None) -> bool:
-        """The line counted a part. `refused`: the verdict when the station is not ready for it. False when no slot was free."""
+        """The line counted a part. `refused`: the verdict when the station is not ready for it. False when no slot was free.
+
+        Raises LineError for a sequence that is not newer than all before.
+        """
         if not self._ledger.open(trigger.sequence):
-            return True
+            raise LineError(f"the PLC counted part {trigger.sequence} twice or backwards; restart the station, so that a new run begins")
         if refused is not None:
             self._close(trigger.sequence, _Open(trigger, self.release), refused, ready=False)
             return True
         part = _Open(trigger, self.release)
-        if len(self._open) >= self._settings.slots:
+        if len(self._open) >= self.slots:
             text = f"{len(self._open)} parts are undecided already; the line is faster than the station"
             self._fault(trigger.sequence, part, FaultCode.OVERRUN, text)
             return False
@@ -108,6 +112,9 @@ class Parts:
             self._note_late(sequence, judged)
             return
         part.judged = judged
+        if judged.release != part.release:
+            self._fault(sequence, part, FaultCode.INTERNAL, "the release was changed between its trigger and its verdict")
+            return
         if judged.verdict.kind is not VerdictKind.PASS:
             self._reject(sequence, part, judged.verdict)
             return
@@ -190,6 +197,11 @@ class Parts:
         """The station time at which expire has something to do next; None without open parts."""
         return min((self._due_ns(part) for part in self._open.values()), default=None)
 
+    def forget_older(self, oldest_known: int) -> None:
+        """The line no longer knows parts before `oldest_known`: where those in transit went stays unknown."""
+        while (oldest := self._ledger.oldest_in_transit()) is not None and oldest < oldest_known:
+            self.disposed(Disposed(PartId(self._run, oldest), Disposition.UNKNOWN, None))
+
     def fault_all(self, code: FaultCode, text: str) -> None:
         """Fault every undecided part."""
         for sequence, part in list(self._open.items()):
@@ -228,7 +240,7 @@ class Parts:
         self._close(sequence, part, verdict, ready=True, recorded=recorded)
         if recorded:
             data = {"verdict": VerdictKind.FAULT.value, "code": code.value, "text": text}
-            self._recorder.note(Event("overruled", data, PartId(self._run, sequence)))
+            self._recorder.note(Event(OVERRULED, data, PartId(self._run, sequence)))
 
     def _reject(self, sequence: int, part: _Open, verdict: Verdict) -> None:
         code = _fault_code(verdict.reasons[0]) if verdict.kind is VerdictKind.FAULT and verdict.reasons else None
@@ -269,12 +281,12 @@ class Parts:
 
     def _remember_answer(self, sequence: int) -> None:
         self._answered[sequence] = now_ns()
-        while len(self._answered) > self._settings.slots:
+        while len(self._answered) > self.slots:
             del self._answered[next(iter(self._answered))]
 
     def _note_answer(self, sequence: int, understood: VerdictKind, sent_ns: int) -> None:
         data = {"understood": understood.value, "sent_ns": sent_ns, "acknowledged_ns": now_ns()}
-        self._recorder.note(Event("acknowledged", data, PartId(self._run, sequence)))
+        self._recorder.note(Event(ACKNOWLEDGED, data, PartId(self._run, sequence)))
 
     def _note_late(self, sequence: int, judged: Judged) -> None:
         data = {"verdict": judged.verdict.kind.value, "reasons": [r.text for r in judged.verdict.reasons]}

@@ -13,7 +13,7 @@ from inspector.types import FaultCode, PartId, VerdictKind
 
 
 class Plc:
-    """Keeps the line open. `lost` is called with one line of text each time it goes; `ready` says what the PLC was told last."""
+    """Keeps the line open. `lost` is called with one line of text each time it goes."""
 
     def __init__(self, line: Line, run: int, reconnect_s: float, lost: Callable[[str], None]) -> None:
         self._line = line
@@ -22,7 +22,6 @@ class Plc:
         self._lost = lost
         self._next_try_ns = 0
         self.open = False
-        self.ready = False
 
     def try_open(self) -> LineSnapshot | None:
         """Connect when it is time to; the first snapshot when that succeeded."""
@@ -33,7 +32,7 @@ class Plc:
         except LineError as error:
             self.drop(str(error))
             return None
-        self.open, self.ready = True, False
+        self.open = True
         return snapshot
 
     def poll(self) -> LineSnapshot | None:
@@ -52,10 +51,7 @@ class Plc:
 
     def set_ready(self, ready: bool, fault: bool = False) -> bool:
         """READY as asked; False when the line could not be told."""
-        if self.open and self._try(lambda: self._line.set_ready(ready, fault)):
-            self.ready = ready
-            return True
-        return False
+        return self.open and self._try(lambda: self._line.set_ready(ready, fault))
 
     def beat(self) -> None:
         """Advance the heartbeat."""
@@ -64,7 +60,7 @@ class Plc:
 
     def close(self) -> None:
         """READY low if it can still be said, then disconnect."""
-        self.open = self.ready = False
+        self.open = False
         self._line.close()
 
     def _try(self, call: Callable[[], None]) -> bool:

@@ -9,15 +9,15 @@ no gap is filled); both are few.
 from collections import deque
 from dataclasses import replace
 
+from inspector.clock import NS_PER_S, now_ns
 from inspector.errors import ArchiveError
-from inspector.ports import Archive, Done
+from inspector.ports import DISPOSED, OVERRULED, Archive, Disposed, Done
 from inspector.types import Event, Inspection
 
 _BACKLOG = 10_000
 """Records that may wait; a few seconds' work for the archive, a quarter of an hour of the line."""
-
-_OVERRULED = "overruled"
-"""Kind of the event by which parts.py takes back a PASS row that was not delivered in time."""
+_SLOW_NS = NS_PER_S
+"""Records that wait longer make the archive a problem."""
 
 
 class Recorder:
@@ -27,13 +27,19 @@ class Recorder:
         self._archive = archive
         # Bounded by _keep, which says what happens when it is full.
         self._backlog: deque[Inspection | Event] = deque()
+        self._waiting_since_ns = 0
 
     @property
     def problem(self) -> str | None:
         """Why rows cannot be written at present, or None."""
-        if self._backlog:
-            return self._archive.problem or f"the archive is too slow: {len(self._backlog)} rows wait"
+        if self._backlog and now_ns() - self._waiting_since_ns > _SLOW_NS:
+            return self._archive.problem or f"the archive is too slow: {len(self._backlog)} records wait"
         return self._archive.problem
+
+    @property
+    def waiting(self) -> int:
+        """Records that the archive has not taken yet."""
+        return len(self._backlog)
 
     @property
     def has_room(self) -> bool:
@@ -91,8 +97,16 @@ class Recorder:
         """Let a record wait. When the backlog is full, the oldest expendable one goes, else the oldest."""
         if len(self._backlog) >= _BACKLOG:
             del self._backlog[next((place for place, waiting in enumerate(self._backlog) if _expendable(waiting)), 0)]
+        if not self._backlog:
+            self._waiting_since_ns = now_ns()
         self._backlog.append(record)
 
 
+def disposed_event(entry: Disposed) -> Event:
+    """The event that records where a part went."""
+    accepted = entry.accepted.value if entry.accepted is not None else None
+    return Event(DISPOSED, {"disposition": entry.disposition.value, "accepted": accepted}, entry.part)
+
+
 def _expendable(record: Inspection | Event) -> bool:
-    return isinstance(record, Inspection) or (record.part is not None and record.kind != _OVERRULED)
+    return isinstance(record, Inspection) or (record.part is not None and record.kind != OVERRULED)

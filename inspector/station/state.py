@@ -15,7 +15,7 @@ from inspector.types import StationState
 
 _S = StationState
 _FOLLOW: dict[StationState, frozenset[StationState]] = {
-    _S.STOPPED: frozenset({_S.STARTING, _S.STOPPING}),
+    _S.STOPPED: frozenset({_S.STARTING, _S.HELD, _S.STOPPING}),
     _S.STARTING: frozenset({_S.RUNNING, _S.STOPPED, _S.PAUSED, _S.HELD, _S.FAULT, _S.STOPPING}),
     _S.RUNNING: frozenset({_S.STARTING, _S.STOPPED, _S.PAUSED, _S.HELD, _S.FAULT, _S.STOPPING}),
     _S.PAUSED: frozenset({_S.STARTING, _S.STOPPED, _S.HELD, _S.FAULT, _S.STOPPING}),

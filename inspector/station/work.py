@@ -1,10 +1,14 @@
 """What the threads of the line share: a way to be told to end, and a tick that shows that they are alive."""
 
+import logging
 import threading
 from collections.abc import Callable
 
 from inspector.clock import NS_PER_MS, now_ns
 from inspector.station.messages import Message
+
+_PAUSE_S = 0.1
+_log = logging.getLogger(__name__)
 
 Post = Callable[[Message], None]
 
@@ -57,10 +61,17 @@ class Worker:
     def finish(self) -> None:
         """Let go of what the thread owns."""
 
+    def _step_on(self) -> None:
+        try:
+            self.step()
+        except Exception:  # noqa: BLE001 - top of the thread: a driver that raises where it must not costs a pause, never the thread
+            _log.exception("%s goes on after an error", self.name)
+            self.rest(_PAUSE_S)
+
     def _run(self) -> None:
         try:
             while not self._ending.is_set():
                 self.tick()
-                self.step()
+                self._step_on()
         finally:
             self.finish()

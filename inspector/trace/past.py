@@ -5,7 +5,7 @@ import json
 import sqlite3
 from pathlib import Path
 
-from inspector.ports import LINE_OPENED, PastRun
+from inspector.ports import ACKNOWLEDGED, DISPOSED, LINE_OPENED, OVERRULED, PastRun
 from inspector.trace.evidence import PICTURE, PICTURE_MISSING, picture_event, picture_path
 from inspector.types import Event, PartId
 
@@ -36,7 +36,9 @@ def past_run(conn: sqlite3.Connection) -> PastRun | None:
         line_counter=opened[-1].get("counter") if opened else None,
         newest_sequence=found,
         missing=missing,
-        undisposed=_without(conn, run, since, ("disposed",)),
+        undisposed=_without(conn, run, since, (DISPOSED,)),
+        passed=_without(conn, run, since, (DISPOSED, OVERRULED), "AND p.verdict = 'PASS'"),
+        undelivered=_without(conn, run, since, (DISPOSED, OVERRULED, ACKNOWLEDGED), "AND p.verdict = 'PASS'"),
         clean_end=bool(_station_events(conn, run, RUN_ENDED)),
     )
 

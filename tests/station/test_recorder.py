@@ -168,11 +168,13 @@ def test_a_closed_archive_raises_nothing_here() -> None:
     assert not recorder.has_room
 
 
-def test_the_problem_is_the_archive_s_or_that_it_is_too_slow() -> None:
+def test_the_problem_is_the_archive_s_or_that_it_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     archive = SmallArchive(room=0)
     recorder = Recorder(archive)
     recorder.put(row(1))
-    assert recorder.problem == "the archive is too slow: 1 rows wait"
+    assert (recorder.problem, recorder.waiting) == (None, 1)  # a moment is no problem yet
+    monkeypatch.setattr(module, "_SLOW_NS", -1)
+    assert recorder.problem == "the archive is too slow: 1 records wait"
     archive.problem = "the disk is full"
     assert recorder.problem == "the disk is full"
     archive.room = 1

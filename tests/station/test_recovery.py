@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.errors import LineError
-from inspector.ports import Disposed, LineSnapshot, PastRun
-from inspector.station.recovery import disposed_event, recovery
-from inspector.types import Disposition, Event, FaultCode, Inspection, PartId, PartKind, VerdictKind
+from inspector.ports import OVERRULED, Disposed, LineSnapshot, PastRun
+from inspector.station.recorder import disposed_event
+from inspector.station.recovery import recovery
+from inspector.types import Disposition, Event, FaultCode, Inspection, PartId, PartKind, StopCause, VerdictKind
 
 CRASHED = PastRun(run=4, line_epoch=7, line_counter=100, newest_sequence=110, missing=(), undisposed=(), clean_end=False)
 LINE = LineSnapshot(counter=110, epoch=7)
 
 
 def rows_and_events(past: PastRun, snapshot: LineSnapshot) -> tuple[list[Inspection], list[Event]]:
-    records = list(recovery(past, snapshot, PartKind.PRODUCTION))
+    records = [r for r in recovery(past, snapshot, PartKind.PRODUCTION) if not isinstance(r, StopCause)]
     rows = [r for r in records if isinstance(r, Inspection)]
     events = [r for r in records if isinstance(r, Event)]
     assert [*rows, *events] == records, "a part's row comes before what is told of it"
@@ -31,6 +31,18 @@ def faults(past: PastRun, snapshot: LineSnapshot) -> dict[int, str]:
     assert {r.verdict.kind for r in rows} <= {VerdictKind.FAULT}
     assert len({r.part for r in rows}) == len(rows)
     return {r.part.sequence: r.verdict.reasons[0].code for r in rows}
+
+
+def causes(past: PastRun, snapshot: LineSnapshot) -> list[StopCause]:
+    return [r for r in recovery(past, snapshot, PartKind.PRODUCTION) if isinstance(r, StopCause)]
+
+
+def overruled(past: PastRun, snapshot: LineSnapshot) -> list[int]:
+    return [e.part.sequence for e in rows_and_events(past, snapshot)[1] if e.kind == OVERRULED and e.part is not None]
+
+
+def passed_ring(*sequences: int) -> tuple[Disposed, ...]:
+    return tuple(Disposed(PartId(4, s), Disposition.GOOD_LANE, VerdictKind.PASS) for s in sequences)
 
 
 def ring(*sequences: int, run: int = 4, where: Disposition = Disposition.REJECT_CONFIRMED) -> tuple[Disposed, ...]:
@@ -93,10 +105,12 @@ def test_a_count_that_began_again_stands_in_the_record() -> None:
     assert rows_and_events(replace(CRASHED, line_epoch=None, line_counter=None), LINE) == ([], [])
 
 
-@pytest.mark.parametrize("counter", [109, 0, 110 + 1_000_001, 2**32 - 1])
-def test_a_count_that_cannot_be_true_is_refused_at_once(counter: int) -> None:
-    with pytest.raises(LineError, match=f"the PLC counts {counter} parts, the archive knows 110 of the same count; check that"):
-        recovery(CRASHED, replace(LINE, counter=counter), PartKind.PRODUCTION)
+@pytest.mark.parametrize("counter", [109, 0, 110 + 5_000_001, 2**32 - 1])
+def test_a_count_that_cannot_be_told_part_by_part_holds_the_line(counter: int) -> None:
+    snapshot = replace(LINE, counter=counter)
+    assert rows_and_events(CRASHED, snapshot) == ([], [Event("count lost", {"known": 110, "counter": counter})])
+    assert [cause.code for cause in causes(CRASHED, snapshot)] == ["count lost"]
+    assert f"counts {counter} parts, the archive knows 110" in causes(CRASHED, snapshot)[0].text
 
 
 def test_the_longest_stop_takes_no_memory_and_no_time_at_once() -> None:
@@ -152,3 +166,27 @@ def test_afterwards_every_part_that_the_line_counted_has_one_row(data: st.DataOb
     assert recorded | set(faults(past, snapshot)) == set(counted)
     ends = told(past, snapshot)
     assert sorted(ends) == sorted(set(known) - disposed)
+
+
+UNSURE = replace(CRASHED, undisposed=(108, 109, 110), passed=(109, 110), undelivered=(110,))
+
+
+def test_a_pass_that_the_line_never_took_is_overruled() -> None:
+    assert overruled(UNSURE, LINE) == [110]
+    assert overruled(UNSURE, replace(LINE, disposed=ring(110))) == [110]
+
+
+def test_a_pass_that_the_line_took_stands_though_its_acknowledgement_was_cut_off() -> None:
+    snapshot = replace(LINE, disposed=passed_ring(110))
+    assert overruled(UNSURE, snapshot) == []
+    assert causes(UNSURE, snapshot) == []
+
+
+@pytest.mark.parametrize("sequence", [108, 109])
+def test_a_part_in_the_good_lane_without_a_pass_holds_the_line_after_a_restart(sequence: int) -> None:
+    assert [c.code for c in causes(UNSURE, replace(LINE, disposed=ring(sequence, where=Disposition.GOOD_LANE)))] == ["wrong lane"]
+    assert causes(UNSURE, replace(LINE, disposed=ring(sequence))) == []
+
+
+def test_a_part_that_was_not_passed_may_not_have_been_taken_as_passed() -> None:
+    assert [c.code for c in causes(UNSURE, replace(LINE, disposed=passed_ring(108)))] == ["wrong lane"]
