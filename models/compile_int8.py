@@ -13,6 +13,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from models.train_plan import TrainError
+from models.train_torch import tell_nobody
 
 Tensors = Sequence[NDArray[np.float32]]
 MAX_DROP = 0.003
@@ -73,6 +74,7 @@ def _kept_in_float(model: ov.Model) -> list[str]:
 
 
 def _nncf() -> Any:
+    tell_nobody()
     try:
         import nncf
     except ImportError as e:

@@ -6,6 +6,7 @@ are shifted and given edges of their own (an untouched twin is its own reference
 differently and noisy. A tile is a function of (seed, folder, part, view) alone.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,8 @@ _BACKGROUND_EVERY = 4
 _SHIFTED, _DISTURBED, _ROUGHENED = 0.5, 0.3, 0.5
 """Shares of the training tiles."""
 _NOISE_SIGMA, _GAIN = 8.0, (0.85, 1.15)
-_LENS_SIGMA_PX, _EDGE_NOISE = 0.9, 16.0
+_LENS_SIGMA_PX, _EDGE_NOISE, _NOISE_LIMIT = 0.9, (16.0, 45.0), 100.0
+"""The noise stays below the threshold's distance from solid black and white: it moves edges and makes no specks."""
 _BETWEEN, _BINARISED = (40, 215), 0.05
 """A picture counts as binarised when less than this part of its pixels lies between these grey levels."""
 
@@ -116,7 +118,8 @@ def roughened(picture: Pixels, rng: np.random.Generator) -> Pixels:
     between = float(((picture > _BETWEEN[0]) & (picture < _BETWEEN[1])).mean())
     if picture.ndim == 3 or between > _BINARISED:
         return _clipped(picture + rng.normal(0, _NOISE_SIGMA / 2, picture.shape))
-    field = cv2.GaussianBlur(picture, (0, 0), _LENS_SIGMA_PX).astype(np.float32) + rng.normal(0, _EDGE_NOISE, picture.shape)
+    noise = rng.normal(0, rng.uniform(*_EDGE_NOISE), picture.shape).clip(-_NOISE_LIMIT, _NOISE_LIMIT)
+    field = cv2.GaussianBlur(picture, (0, 0), _LENS_SIGMA_PX) + noise
     dark, bright = np.percentile(picture, (1, 99)) if picture.min() < 128 <= picture.max() else (0, 255)
     return np.where(field > 128, np.uint8(bright), np.uint8(dark))
 
@@ -133,10 +136,20 @@ def _around_a_defect(name: str, part: Part, options: TileOptions, rng: np.random
         corner = _anywhere(height, width, options.side, rng)
     else:
         corner = _holding(part.boxes[(view + int(rng.integers(len(part.boxes)))) % len(part.boxes)][1], height, width, options.side, rng)
-    picture = roughened(part.defective, rng) if rng.random() < _ROUGHENED / 2 else part.defective
+    picture = _rough_beside(part, rng) if rng.random() < _ROUGHENED / 2 else part.defective
     picture = disturbed(picture, rng) if rng.random() < _DISTURBED else picture
     reference = _reference(part.good, rng) if options.reference and part.good is not None else None
     return _tile(name, picture, reference, part.boxes, corner, options.side)
+
+
+def _rough_beside(part: Part, rng: np.random.Generator) -> Pixels:
+    """The defective picture with rough edges; what is labelled stays, because a threshold takes a faint defect away."""
+    assert part.defective is not None
+    rough = roughened(part.defective, rng)
+    for _, box in part.boxes:
+        window = (slice(int(box.y1), math.ceil(box.y2)), slice(int(box.x1), math.ceil(box.x2)))
+        rough[window] = part.defective[window]
+    return rough
 
 
 def _background(name: str, good: Pixels, options: TileOptions, rng: np.random.Generator) -> Tile:

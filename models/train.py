@@ -69,16 +69,15 @@ def train(request: Request, said: Said) -> Bundle:
         raise TrainError("how long to train: give either --epochs or --time")
     work = WorkFolder(request.out.with_name(request.out.name + ".work"))
     with work.locked():
-        load_ultralytics(work.path / "ultralytics")
-        precision, _ = arithmetic(request.device)
-        base = _base(request)
+        base = _base(request, work)
         classes = choose_classes(request.data, request.classes, base.classes)
-        with_reference = request.input is InputKind.MONO_REFERENCE
-        splits = _splits(request, classes, with_reference)
+        splits = _splits(request, classes, request.input is InputKind.MONO_REFERENCE)
         plan = _plan(request, classes, base, splits_hash([*splits["train"], *splits["val"]]))
-        begun = work.take_up(plan)
-        if request.resume and not begun:
+        if request.resume and not work.begun:
             raise TrainError(f"{work.path}: holds no training to take up again; leave out --resume")
+        load_ultralytics(work.path / "ultralytics")
+        precision = arithmetic(request.device)
+        work.take_up(plan)
         try:
             progress = _trained(request, plan, work, splits, base, precision, said)
             return _exported(request, plan, work, splits, progress, said)
@@ -96,19 +95,24 @@ def _splits(request: Request, classes: tuple[str, ...], reference: bool) -> dict
     return {name: [open_for_training(folder, classes, reference) for folder in several] for name, several in folders.items()}
 
 
-def _base(request: Request) -> _Base:
+def _base(request: Request, work: WorkFolder) -> _Base:
     """Raises TrainError, BundleError: no weights in it, another kind of input."""
     if request.base is None:
         return _Base(None, "random weights", None, None)
-    from models.train_export import look_into
-
-    weights, text = request.base, request.base.name
+    classes: tuple[str, ...]
+    kind: str | None
     if request.base.is_dir():
         bundle = Bundle.open(request.base)
         if WEIGHTS not in bundle.card.files:
             raise TrainError(f"{request.base}: this bundle carries no {WEIGHTS} to go on from; name a weights file instead")
         weights, text = request.base / WEIGHTS, f"{bundle.name} {bundle.version}, bundle {bundle.hash[:12]}"
-    classes, kind = look_into(weights)
+        classes, kind = bundle.classes, str(bundle.input)
+    else:
+        load_ultralytics(work.path / "ultralytics")
+        from models.train_export import look_into
+
+        weights, text = request.base, request.base.name
+        classes, kind = look_into(weights)
     if kind is not None and kind != request.input and not request.adapt:
         raise TrainError(f"{request.base}: looks at {kind}, and {request.input} was asked for; --adapt goes on from it all the same")
     return _Base(weights, text, hashlib.sha256(weights.read_bytes()).hexdigest(), None if request.adapt else classes)

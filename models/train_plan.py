@@ -92,19 +92,23 @@ class WorkFolder:
                 raise TrainError(f"{self.path}: another training works in this folder; wait for it, or name another --out") from e
             yield
 
-    def take_up(self, plan: Plan) -> bool:
-        """Keep the plan; True when a training with this plan was begun before. Raises TrainError for the work of another one."""
+    @property
+    def begun(self) -> bool:
+        """Whether a training has been planned here before."""
+        return (self.path / "plan.json").exists()
+
+    def take_up(self, plan: Plan) -> None:
+        """Keep the plan, or find it kept. Raises TrainError for the work of another training."""
         before = self._read("plan.json")
         document: dict[str, Any] = json.loads(json.dumps(asdict(plan)))
         if before is None:
             write_json(self.path / "plan.json", document)
-            return False
+            return
         other = [key for key in document if key not in MAY_CHANGE and before.get(key) != document[key]]
         if other:
             said = "was cut from another data set" if "data" in other else "belongs to another training"
             differs = ", ".join(f"{key} {_short(before.get(key))} there, {_short(document[key])} here" for key in other)
             raise TrainError(f"{self.path}: {said} ({differs}); remove the folder, or name another --out")
-        return True
 
     def progress(self) -> Progress:
         """Raises TrainError when the file is damaged."""

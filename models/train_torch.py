@@ -21,6 +21,7 @@ def load_ultralytics(settings: Path) -> Any:
     first.)
     """
     os.environ.update(YOLO_OFFLINE="true", YOLO_AUTOINSTALL="false", YOLO_VERBOSE="false", YOLO_CONFIG_DIR=str(settings))
+    tell_nobody()
     try:
         import torch
 
@@ -53,23 +54,28 @@ def _loads(torch: Any) -> bool:
     return bool(libraries)
 
 
-def arithmetic(device: str) -> tuple[str, bool]:
-    """How `device` ("cpu", "cuda", "cuda:1") computes: ("fp32" | "bf16" | "fp16", whether bf16 was chosen for a CPU).
+def tell_nobody() -> None:
+    """OpenVINO's converter and NNCF report their use over the network unless these are set; call before importing either."""
+    os.environ.setdefault("CI", "true")
+    os.environ.setdefault("NNCF_CI", "1")
 
-    bfloat16 on a CPU only where it has instructions for it: without them it is emulated, and slower than float32 (measured:
-    see docs of the command). Raises TrainError when there is no such GPU.
+
+def arithmetic(device: str) -> str:
+    """How `device` ("cpu", "cuda", "cuda:1") computes while it trains: "fp32", "bf16" or "fp16".
+
+    bfloat16 on a CPU only where it has instructions for it; elsewhere it is emulated, and slower than float32. Raises TrainError when
+    there is no such GPU.
     """
     import torch
 
     if device == "cpu":
-        fast = _cpu_has_bf16()
-        return ("bf16" if fast else "fp32"), fast
+        return "bf16" if _cpu_has_bf16() else "fp32"
     if not torch.cuda.is_available():
         raise TrainError(f"--device {device}: torch {torch.__version__} finds no GPU; take --device cpu, or install a GPU build of torch")
     number = int(device.split(":")[1]) if ":" in device else 0
     if number >= torch.cuda.device_count():
         raise TrainError(f"--device {device}: there are {torch.cuda.device_count()} GPUs here, numbered from 0")
-    return ("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"), False
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 def describe(device: str) -> str:
