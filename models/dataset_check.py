@@ -187,16 +187,14 @@ def _check_same(check: DatasetCheck, pictures: list[_Picture]) -> None:
 
 def _check_alike(check: DatasetCheck, pictures: list[_Picture]) -> None:
     """The same exposure again: an error between splits, a note within one. Another part of one layout: a note."""
-
-    def skip(a: int, b: int) -> bool:
-        one, other = pictures[a], pictures[b]
-        return one.digest == other.digest or (one.split == other.split and one.name == other.name)
-
     paths = [p.path for p in pictures]
-    alike, left = find_alike([p.print_ for p in pictures], by_path(paths, _read), skip)
+    prints, splits, names = [p.print_ for p in pictures], [p.split for p in pictures], [p.name for p in pictures]
+    alike, left = find_alike(prints, splits, names, by_path(paths, _read))
     known: dict[str, set[str]] = defaultdict(set)
     for pair in alike:
         one, other = pictures[pair.a], pictures[pair.b]
+        if one.digest == other.digest:
+            continue  # told already
         if one.split == other.split:
             if pair.is_same_picture:
                 check.notes.append(Finding("near-duplicate", str(other.path), f"shows the same as {one.path} ({_how(pair)})"))

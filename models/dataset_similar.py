@@ -8,7 +8,7 @@ product at most 0.9915; a board darkened, moved by whole pixels and recompressed
 was scaled, turned or cut again is not found.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,8 @@ SAME_LAYOUT = 0.9
 SAME_PICTURE = 0.993
 """Least correlation of two pictures in register that are one exposure."""
 MOST_COMPARED = 1000
-"""So many pairs are compared pixel by pixel, the most alike first; a dataset of one product has a million alike."""
+"""So many pairs are compared pixel by pixel, the most alike first: about 15 s."""
+_NEAREST = 4
 _THUMB, _HASHED, _LOW = 64, 32, 8
 _SIDE_PX, _REACH_PX = 640, 16
 """Pictures are compared at most this large, and moved by at most so much."""
@@ -69,13 +70,15 @@ def hamming(a: Print, b: Print) -> int:
 
 
 def find_alike(
-    prints: Sequence[Print], read: Callable[[int], Pixels], skip: Callable[[int, int], bool], most: int = MOST_COMPARED
+    prints: Sequence[Print], splits: Sequence[str], names: Sequence[str], read: Callable[[int], Pixels], most: int = MOST_COMPARED
 ) -> tuple[list[Alike], int]:
-    """All pairs of one layout, and how many of them were too many to be compared pixel by pixel.
+    """Pairs of one layout, most alike first, and how many of them were too many to be compared pixel by pixel.
 
-    read gives the grey picture of a place in the list; skip(a, b) leaves a pair out, such as a board and its own good twin.
+    For each picture its few nearest in its own split and in the others are looked at. splits and names say where a picture lies: two of one
+    name in one split are a board and its own good twin, and no pair. read gives the grey picture of a place in the list.
     """
-    found = [(a, b, _correlation(prints[a].thumb, prints[b].thumb, 3)) for a, b in _candidates(prints) if not skip(a, b)]
+    pairs = _candidates(prints, np.array(splits, np.str_), np.array(names, np.str_))
+    found = [(a, b, _correlation(prints[a].thumb, prints[b].thumb, 3)) for a, b in pairs]
     found = sorted(((a, b, c) for a, b, c in found if c >= SAME_LAYOUT), key=lambda pair: -pair[2])
     alike = [Alike(a, b, layout, same_exposure(read(a), read(b))) for a, b, layout in found[:most]]
     alike += [Alike(a, b, layout, None) for a, b, layout in found[most:]]
@@ -96,11 +99,22 @@ def same_exposure(a: Pixels, b: Pixels) -> float:
     return _correlation(a, b, reach)
 
 
-def _candidates(prints: Sequence[Print]) -> Iterator[tuple[int, int]]:
+def _candidates(prints: Sequence[Print], splits: NDArray[np.str_], names: NDArray[np.str_]) -> list[tuple[int, int]]:
+    """Pairs whose hashes are near; for each picture the _NEAREST in its split and as many outside. In a dataset of one product all hashes
+    are near, and a million pairs would take a day."""
     bits: NDArray[np.uint64] = np.array([p.bits for p in prints], np.uint64)
-    for a in range(len(bits) - 1):
-        for b in np.flatnonzero(np.bitwise_count(bits[a + 1 :] ^ bits[a]) <= MAX_HAMMING).tolist():
-            yield a, a + 1 + b
+    small = np.array([cv2.resize(p.thumb, (_HASHED, _HASHED), interpolation=cv2.INTER_AREA).ravel() for p in prints], np.float32)
+    small = small.reshape(len(prints), _HASHED * _HASHED)
+    small -= small.mean(axis=1, keepdims=True)
+    small /= np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-6)
+    pairs: set[tuple[int, int]] = set()
+    for a in range(len(prints)):
+        near = np.flatnonzero(np.bitwise_count(bits ^ bits[a]) <= MAX_HAMMING)
+        inside = splits[near] == splits[a]
+        for others in (near[inside & (names[near] != names[a])], near[~inside]):
+            best = others[np.argsort(-(small[others] @ small[a]), kind="stable")[:_NEAREST]]
+            pairs.update((min(a, b), max(a, b)) for b in best.tolist())
+    return sorted(pairs)
 
 
 def _correlation(a: Pixels, b: Pixels, reach: int) -> float:

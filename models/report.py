@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def write_report(path: Path, result: Evaluation, split: Split, looker: Looker, c
         beside.write_text(content, encoding="utf-8")
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise InspectorError(f"{path}: the report cannot be written ({error.strerror}); make room, or name another file") from error
 
 

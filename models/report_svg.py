@@ -10,6 +10,8 @@ from models.metrics import Curve, Ints
 COLOURS = ("#1b6ca8", "#c0392b", "#2e7d32", "#8e44ad", "#b7791f", "#00838f", "#5d4037", "#ad1457")
 _SIDE, _MARGIN, _LEGEND = 420, 46, 190
 _CELL, _HEAD = 56, 96
+_LONGEST = 16
+"""Characters of a class name that there is room for."""
 _POINTS = 300
 """So many points of a curve are drawn; the figures are of all."""
 
@@ -27,7 +29,7 @@ def curves_svg(curves: Mapping[str, Curve], pooled: Curve) -> str:
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="{width}"{dash} points="{points}"/>')
         y = _MARGIN + 18 * place
         parts.append(f'<line x1="{_SIDE}" y1="{y}" x2="{_SIDE + 24}" y2="{y}" stroke="{colour}" stroke-width="{width}"{dash}/>')
-        parts.append(f'<text x="{_SIDE + 30}" y="{y + 4}">{escape(name)}, best F {100 * curve.best_f:.1f}</text>')
+        parts.append(f'<text x="{_SIDE + 30}" y="{y + 4}">{_label(name)}, best F {100 * curve.best_f:.1f}</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -39,8 +41,8 @@ def confusion_svg(counts: Ints, classes: Sequence[str]) -> str:
     parts.append(f'<text x="{_HEAD + 4}" y="14">found as</text><text x="4" y="{_HEAD - 8}">true class</text>')
     for i, name in enumerate(names):
         middle = _HEAD + _CELL * i + _CELL // 2
-        parts.append(f'<text x="{_HEAD - 6}" y="{middle + 4}" text-anchor="end">{escape(name)}</text>')
-        parts.append(f'<text transform="translate({middle + 4} {_HEAD - 6}) rotate(-55)">{escape(name)}</text>')
+        parts.append(f'<text x="{_HEAD - 6}" y="{middle + 4}" text-anchor="end">{_label(name)}</text>')
+        parts.append(f'<text transform="translate({middle + 4} {_HEAD - 6}) rotate(-55)">{_label(name)}</text>')
     for row in range(len(names)):
         total = max(1, int(counts[row].sum()))
         for column in range(len(names)):
@@ -54,6 +56,10 @@ def confusion_svg(counts: Ints, classes: Sequence[str]) -> str:
             ink = "#fff" if share > 0.6 else "#111"
             parts.append(f'<text x="{x + _CELL // 2}" y="{y + _CELL // 2 + 4}" text-anchor="middle" fill="{ink}">{n}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _label(name: str) -> str:
+    return escape(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
 
 
 def _open(width: int, height: int, title: str) -> str:

@@ -16,7 +16,7 @@ from inspector.types import Pixels
 from models.dataset import Board, DatasetError, check_class_names, find_classes, open_dataset, open_split, read_truths
 from models.dataset_check import DatasetCheck, check_dataset
 from models.dataset_labels import Row, parse_rows
-from models.dataset_similar import fingerprint, hamming, same_exposure
+from models.dataset_similar import find_alike, fingerprint, hamming, same_exposure
 
 SIDE = 160
 CLASSES = ("spot", "stain")
@@ -197,6 +197,12 @@ def test_no_dataset(tmp_path: Path, made: tuple[str, ...]) -> None:
         open_dataset(tmp_path / "missing")
 
 
+def test_a_dataset_without_one_readable_picture(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "a.png").write_bytes(b"no picture")
+    assert _codes(check_dataset(tmp_path)) == ["unreadable picture"]
+
+
 def test_an_empty_split_is_an_error(dataset: Path) -> None:
     (dataset / "test").mkdir()
     assert _codes(check_dataset(dataset)) == ["no pictures"]
@@ -269,3 +275,25 @@ def test_the_command(dataset: Path) -> None:
     assert bad.exit_code == 1
     assert "unknown class: row 1: class 1 is unknown; there are 0 to 0" in bad.output
     assert json.loads(bad.output.splitlines()[-1])["error_counts"] == {"unknown class": 1}
+
+
+def test_too_many_alike_are_counted_and_the_most_alike_compared_first() -> None:
+    rng = np.random.default_rng(0)
+    noisy = np.asarray(_picture(1) + rng.integers(0, 12, (SIDE, SIDE), np.uint8), np.uint8)
+    pictures = [_picture(1), noisy, _again(_picture(1)), _picture(2)]
+    looked: list[int] = []
+
+    def read(place: int) -> Pixels:
+        looked.append(place)
+        return pictures[place]
+
+    prints = [fingerprint(p) for p in pictures]
+    alike, left = find_alike(prints, ["train", "val", "val", "val"], ["a", "b", "c", "d"], read, most=1)
+    assert (alike[0].a, alike[0].b) == (looked[0], looked[1])
+    assert {(pair.a, pair.b) for pair in alike} == {(0, 1), (0, 2), (1, 2)}
+    assert left == 2
+    assert [pair.same is None for pair in alike] == [False, True, True]
+    assert not alike[1].is_same_picture
+    twins, _ = find_alike(prints[:2], ["all", "all"], ["a", "a"], read)
+    assert twins == []
+    assert find_alike([], [], [], read) == ([], 0)
