@@ -29,7 +29,7 @@ from inspector.trace import EvidencePolicy, SqliteArchive, open_reader
 from inspector.trace.bare import BareCommit
 from inspector.types import Box, Detection, Inspection, PartId, VerdictKind
 
-_RATE_PER_MIN = 1200.0
+_RATE_PER_MIN = 600.0
 _TRAVEL_MS = 600.0
 _DEADLINE_MS = 500.0
 _SIDE = Detection(CLASSES[0], 0.9, Box(100, 100, 140, 140))
@@ -58,7 +58,7 @@ def measure(folder: Path, parts: int = 300) -> LineFigures:
     recipe = load(write_boards(folder))
     camera = FolderCamera(folder / "boards", preload=True, loop=True)
     decided: SimpleQueue[Inspection] = SimpleQueue()  # one per part
-    settings = Settings("bench", deadline_ms=_DEADLINE_MS, frame_ms=200, pairing_ms=20, stops=StopRules(faults_in_row=None))
+    settings = Settings("bench", deadline_ms=_DEADLINE_MS, frame_ms=200, pairing_ms=45, stops=StopRules(faults_in_row=None))
     canary = Canary(read_picture(list_pictures(folder / "boards")[0], pixel="mono"), (_SIDE,))
     # The canary takes the first answer.
     answers = cycle([Answer((_SIDE,)), Answer()])
