@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from inspector.bundle import GREY, InputKind, Layout, Letterbox
 from inspector.detect.decode import Decoder
 from inspector.types import Detection, Pixels
-from models.dataset import Split
+from models.dataset import Split, Truth
+from models.metrics import Looked, box_figures
 from models.tiles import as_network_sees
 from models.train_data import Part, read_part
 
@@ -81,20 +82,7 @@ def medians_ms(lookers: dict[str, Looker], tensor: NDArray[np.float32], rounds: 
 
 
 def pooled_ap33(found: Sequence[Sequence[Detection]], looked_at: Sequence[Part], classes: Sequence[str]) -> float:
-    """AP at IoU 0.33 in points of 100, as DeepPCB's own script counts: the sum of the precision at each hit ÷ number of truths.
-
-    One-to-one, same class, best score first, over all classes together.
-    """
-    from inspector.checks import iou
-
-    free = [[(classes[c], box) for c, box in part.boxes] for part in looked_at]
-    truths = sum(map(len, free))
-    hits, total = 0, 0.0
-    ranked = sorted(((d, i) for i, of_one in enumerate(found) for d in of_one), key=lambda pair: -pair[0].score)
-    for rank, (d, i) in enumerate(ranked, 1):
-        overlap, k = max(((iou(d.box, box), k) for k, (name, box) in enumerate(free[i]) if name == d.defect_class), default=(0.0, -1))
-        if overlap > 0.33:
-            del free[i][k]
-            hits += 1
-            total += hits / rank
-    return 100 * total / truths if truths else 0.0
+    """AP at IoU 0.33 over all classes together, in points of 100: see models.metrics."""
+    truths = ((Truth(classes[c], box) for c, box in part.boxes) for part in looked_at)
+    looked = [Looked("", tuple(of_one), tuple(there)) for of_one, there in zip(found, truths, strict=True)]
+    return 100 * box_figures(looked, classes).ap33_pooled
