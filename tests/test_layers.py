@@ -73,3 +73,10 @@ def test_no_layer_is_optional() -> None:
 def test_tests_have_no_packages() -> None:
     # tests/ui/__init__.py would shadow the package ui.
     assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+def test_a_station_reports_to_nobody() -> None:
+    """OpenVINO tells its maker of every import, from a thread of its own, unless its reporter cannot be found."""
+    look = "import inspector.detect.openvino as d, sys, threading; print(sys.modules.get('openvino_telemetry'), threading.active_count())"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=50, check=False, cwd=ROOT)
+    assert (done.stdout.split(), done.returncode) == (["None", "1"], 0), done.stderr

@@ -55,20 +55,22 @@ class PicturesRun:
         pause = threading.Event()
         fed = 0
         while fed < len(self._camera.files) or self._station.decided() < fed:
-            self._require_running()
+            running = self._running()
             if stopped():
                 return
-            if fed < len(self._camera.files) and fed - self._station.decided() < _AHEAD:
+            if running and fed < len(self._camera.files) and fed - self._station.decided() < _AHEAD:
                 self._line.pulse()
                 fed += 1
             else:
                 pause.wait(0.001)
 
-    def _require_running(self) -> None:
+    def _running(self) -> bool:
+        """False while the station starts again: frames are bound by their count alone, so no part may come while it is armed."""
         status = self._station.status()
         if status.state not in (StationState.RUNNING, StationState.STARTING):
             cause = status.cause.text if status.cause is not None else "no cause given"
             raise InspectorError(f"the station is {status.state}: {cause}")
+        return status.state is StationState.RUNNING
 
 
 @contextmanager

@@ -6,7 +6,8 @@ which parts were swapped: PairingLost, every part in doubt faults, and the count
 
 What is guaranteed: as long as parts keep the smallest spacing and each is exposed less than half of it from its trigger, no frame is bound
 to another part than its own, whatever frames are lost on the way and whatever triggers the camera misses; a miss is PairingLost at the
-next frame. What cannot be told: a clock that is always wrong by a whole spacing, and a missed trigger where tolerance_ns is None.
+next frame. What cannot be told: a clock that is always wrong by a whole spacing; and, where tolerance_ns is None, a missed trigger or one
+that comes while the camera is being armed: such a line may only move while the station is RUNNING, as `inspector inspect` sees to.
 """
 
 from collections import OrderedDict
