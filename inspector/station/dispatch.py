@@ -104,10 +104,12 @@ class Dispatch(Worker):
     def _fail(self, error: Exception) -> None:
         """Something broke that must not: the line is given up and opened anew, and everybody is told."""
         text = str(error) if isinstance(error, LineError) else f"dispatch failed: {error!r}"
-        self._parts.fault_all(FaultCode.INTERNAL, text)
-        self._plc.drop(text)
-        self._recorder.note(Event("dispatch failed", {"error": repr(error)}))
-        self._publish(force=True)
+        try:
+            self._plc.drop(text)  # first: over a line that is given up nothing is sent, so that a driver's bug cannot keep parts open
+        finally:
+            self._parts.fault_all(FaultCode.INTERNAL, text)
+            self._recorder.note(Event("dispatch failed", {"error": repr(error)}))
+            self._publish(force=True)
 
     def drain(self, timeout_s: float) -> int:
         """After the end of the thread: hand over what still waits for the archive; returns how many records could not be."""
@@ -156,6 +158,7 @@ class Dispatch(Worker):
                 self._control.supplier(supplier, ok, text)
                 if supplier is Supplier.PLC and not ok:
                     self._parts.fault_all(FaultCode.NOT_ACKNOWLEDGED, f"the PLC is lost: {text}")
+                    self._plc.stay_away()
             case CameraArmed():
                 if self._control.armed(message.arming):
                     self._binding.restart(self._counter)
@@ -224,14 +227,14 @@ class Dispatch(Worker):
         self.post(SupplierChanged(Supplier.PLC, False, text))
 
     def _watch_line(self) -> None:
+        if now_ns() < self._poll_ns:
+            return
+        self._poll_ns = now_ns() + int(self._settings.poll_ms * NS_PER_MS)
         if not self._plc.open:
             snapshot = self._plc.try_open()
             if snapshot is not None:
                 self._line_opened(snapshot)
             return
-        if now_ns() < self._poll_ns:
-            return
-        self._poll_ns = now_ns() + int(self._settings.poll_ms * NS_PER_MS)
         if self._opened is not None:
             self._recover(self._opened)
             return

@@ -73,6 +73,12 @@ class Plc:
 
     def drop(self, text: str) -> None:
         """Give the connection up, tell why, and try again later."""
-        self.close()
         self._next_try_ns = now_ns() + int(self._reconnect_s * NS_PER_S)
         self._lost(text)
+        self.close()  # last: a driver may raise where it must not
+
+    def stay_away(self) -> None:
+        """The loss was taken note of: only now begins the time after which it may be there again, and whatever was opened before goes."""
+        self._next_try_ns = now_ns() + int(self._reconnect_s * NS_PER_S)
+        if self.open:
+            self.close()

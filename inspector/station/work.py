@@ -61,17 +61,15 @@ class Worker:
     def finish(self) -> None:
         """Let go of what the thread owns."""
 
-    def _step_on(self) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            self.step()
+            work()
         except Exception:  # noqa: BLE001 - top of the thread: a driver that raises where it must not costs a pause, never the thread
             _log.exception("%s goes on after an error", self.name)
             self.rest(_PAUSE_S)
 
     def _run(self) -> None:
-        try:
-            while not self._ending.is_set():
-                self.tick()
-                self._step_on()
-        finally:
-            self.finish()
+        while not self._ending.is_set():
+            self.tick()
+            self._guarded(self.step)
+        self._guarded(self.finish)
