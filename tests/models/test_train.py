@@ -70,7 +70,7 @@ def _boards(folder: Path, count: int, seed: int) -> None:
 
 
 def _command() -> list[str]:
-    options = f"--epochs {EPOCHS} --network tiny.yaml --tile 160 --views 6 --reference --out trained --json"
+    options = f"--epochs {EPOCHS} --network tiny.yaml --tile 160 --views 6 --batch 8 --reference --out trained --json"
     return [sys.executable, "-m", "inspector", "model", "train", "data", *options.split()]
 
 
