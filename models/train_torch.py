@@ -63,8 +63,8 @@ def tell_nobody() -> None:
 def arithmetic(device: str) -> str:
     """How `device` ("cpu", "cuda", "cuda:1") computes while it trains: "fp32", "bf16" or "fp16".
 
-    bfloat16 on a CPU only where it has instructions for it; elsewhere it is emulated: 7 x slower than float32, tried. Raises TrainError when
-    there is no such GPU.
+    bfloat16 on a CPU only where it has instructions for it; elsewhere it is emulated, 7 x slower than float32 (tried). Raises TrainError
+    when there is no such GPU.
     """
     import torch
 
