@@ -62,7 +62,12 @@ def running_rig(folder: Path, choice: DetectorChoice, bundle: Path | None) -> It
     verdicts: SimpleQueue[Inspection] = SimpleQueue()  # bounded by the parts that the bench has under way
     line = DirectLine(on_pulse=lambda _: camera.trigger(), epoch=now_ns() & 0x7FFFFFFF)
     settings = Settings(
-        "bench", PartKind.TEST, frame_ms=_VERDICT_S * 1000, detector_ms=_VERDICT_S * 1000, stops=StopRules(faults_in_row=None)
+        "bench",
+        PartKind.TEST,
+        frame_ms=_VERDICT_S * 1000,
+        detector_ms=_VERDICT_S * 1000,
+        poll_ms=10,
+        stops=StopRules(faults_in_row=None),
     )
     archive = SqliteArchive(folder / "archive", evidence=EvidencePolicy())
     station = Station(settings, camera, line, archive, lambda _: prepare_product(recipe, bundle, choice), verdicts.put)

@@ -36,7 +36,7 @@ from inspector.station.pairing import Pairing, PairingLost
 from inspector.station.parts import Parts
 from inspector.station.plc import Plc
 from inspector.station.recorder import Recorder
-from inspector.station.recovery import Record, counted_meanwhile, recovery
+from inspector.station.recovery import Endings, Record, recovery
 from inspector.station.settings import Settings
 from inspector.station.status import Score
 from inspector.station.stops import StopWatch, wrong_lane
@@ -75,6 +75,7 @@ class Dispatch(Worker):
         self._epoch: int | None = None
         self._opened: LineSnapshot | None = None
         self._recovery: Iterator[Record] = iter(())
+        self._endings: Endings | None = None
         self._last_trigger_ns = now_ns()
         self._poll_ns = self._beat_ns = self._status_ns = 0
         self._seq = 0
@@ -276,6 +277,9 @@ class Dispatch(Worker):
             self._control.hold(StopCause(FaultCode.OVERRUN.value, text, step))
 
     def _on_disposed(self, entry: Disposed) -> None:
+        if self._endings is not None:
+            for record in self._endings.entry(entry):
+                self._record(record)
         verdict = self._parts.disposed(entry)
         cause = wrong_lane(entry.part, verdict, entry.disposition) if verdict is not None else None
         if cause is not None:
@@ -284,14 +288,12 @@ class Dispatch(Worker):
     def _line_opened(self, snapshot: LineSnapshot) -> None:
         """First look: what happened before. After a loss within the run: what was counted meanwhile."""
         self._parts.slots = min(self._settings.slots, snapshot.slots or self._settings.slots)
-        if self._opened is not None and self._opened.epoch == snapshot.epoch:
-            # Lost in the midst of recovery: it goes on where it stopped, and with what was counted since.
-            newer = range(self._opened.counter + 1, snapshot.counter + 1)
-            run = self._run_number if self._past is None else self._past.run
-            self._recovery = chain(self._recovery, counted_meanwhile(run, newer, self._settings.kind))
-            self._opened = snapshot
+        if self._opened is not None:
+            self._opened_again(self._opened, snapshot)
         elif self._epoch is None:
-            self._recovery = recovery(self._past, snapshot, self._settings.kind) if self._past is not None else iter(())
+            if self._past is not None:
+                self._endings = Endings(self._past, snapshot)
+                self._recovery = recovery(self._past, snapshot, self._settings.kind, self._endings)
             self._opened = snapshot
         elif snapshot.epoch != self._epoch:
             self._plc.drop(_restarted(snapshot))
@@ -303,6 +305,15 @@ class Dispatch(Worker):
             self._parts.forget_older(min(ours, default=0))
             self._line_proven(snapshot)
 
+    def _opened_again(self, first: LineSnapshot, snapshot: LineSnapshot) -> None:
+        """Lost in the midst of recovery, which goes on where it stopped. What was counted since is counted after it, in this run."""
+        if self._endings is not None:
+            self._recovery = chain(self._recovery, self._endings.entries(snapshot.disposed))
+        if snapshot.epoch != first.epoch:
+            data = {"past_run": self._run_number, "past_epoch": first.epoch, "epoch": snapshot.epoch}
+            self._recovery = chain(self._recovery, [Event("line restarted", data)])
+            self._opened = snapshot
+
     def _recover(self, snapshot: LineSnapshot) -> None:
         """Record what the run before left open, as fast as the archive takes it. The line is not read meanwhile: its count keeps, and
         parts of this run have rows only after those of the run before are complete."""
@@ -313,12 +324,16 @@ class Dispatch(Worker):
                 self._counter = snapshot.counter
                 self._line_proven(snapshot)
                 return
-            if isinstance(record, StopCause):
-                self._control.hold(record)
-            elif isinstance(record, Event):
-                self._recorder.note(record)
-            else:
-                self._recorder.put(record)
+            self._record(record)
+
+    def _record(self, record: Record) -> None:
+        """One record about the run before."""
+        if isinstance(record, StopCause):
+            self._control.hold(record)
+        elif isinstance(record, Event):
+            self._recorder.note(record)
+        else:
+            self._recorder.put(record)
 
     def _line_proven(self, snapshot: LineSnapshot) -> None:
         self._epoch = snapshot.epoch

@@ -176,7 +176,7 @@ class Parts:
     # -- time and trouble
 
     def expire(self) -> None:
-        """Fault every part whose time is over, and stop waiting for dispositions that the line owes too long."""
+        """Fault every part whose time is over."""
         now = now_ns()
         for sequence, part in list(self._open.items()):
             age_ms = ms(now - part.trigger.triggered_ns)
@@ -188,10 +188,6 @@ class Parts:
                 self._fault(sequence, part, code, f"{waits} in time: {age_ms:.0f} ms after its trigger")
             elif part.step is _Step.SENT and self._expired(part, now):
                 self._fault(sequence, part, FaultCode.NOT_ACKNOWLEDGED, "the PLC did not acknowledge its PASS by the deadline")
-        while self._ledger.balances().in_transit > _IN_TRANSIT:
-            oldest = self._ledger.oldest_in_transit()
-            assert oldest is not None
-            self.disposed(Disposed(PartId(self._run, oldest), Disposition.UNKNOWN, None))
 
     def next_expiry_ns(self) -> int | None:
         """The station time at which expire has something to do next; None without open parts."""
@@ -256,6 +252,8 @@ class Parts:
         if not recorded:
             self._recorder.put(inspection)
         self._decided(inspection, ready)
+        if self._ledger.balances().in_transit > _IN_TRANSIT:
+            self.forget_older((self._ledger.oldest_in_transit() or 0) + 1)
 
     def _inspection(self, sequence: int, part: _Open, verdict: Verdict) -> Inspection:
         judged, frame = part.judged, part.frame

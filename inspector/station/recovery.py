@@ -14,30 +14,62 @@ from inspector.types import Disposition, Event, FaultCode, Inspection, PartId, P
 _PLAUSIBLE = 5_000_000
 """More parts than this between two looks (more than five days at 600/min) are not told one by one, nor is a count that ran over."""
 
-_DOWN = "counted by the line while no station ran, or cut off when it ended"
-
 Record = Inspection | Event | StopCause
 
 
-def recovery(past: PastRun, snapshot: LineSnapshot, kind: PartKind) -> Iterator[Record]:
+class Endings:
+    """Where parts of the run before went, as the line tells it: at the first look, or later, for those that were still on the belt."""
+
+    def __init__(self, past: PastRun, snapshot: LineSnapshot) -> None:
+        self._run = past.run
+        self._newer, _ = _counted(past, snapshot)
+        self._open = {*past.missing, *past.undisposed}
+        self._passed, self._undelivered = set(past.passed), set(past.undelivered)
+        self._told: set[int] = set()
+
+    def entry(self, entry: Disposed) -> Iterator[Record]:
+        """Where one part went, and the cause to hold the line if it should not have gone there; nothing when it is known already."""
+        sequence = entry.part.sequence
+        if entry.part.run != self._run or sequence in self._told or not (sequence in self._open or sequence in self._newer):
+            return
+        self._told.add(sequence)
+        taken = entry.accepted is VerdictKind.PASS
+        yield disposed_event(entry)
+        if taken:
+            self._undelivered.discard(sequence)
+        if entry.disposition is Disposition.GOOD_LANE and not (taken and sequence in self._passed):
+            text = f"part {entry.part} of the run before is in the good lane without a PASS that counts"
+            yield StopCause("wrong lane", text, f"take part {entry.part} out of the good lane, check the gate, then acknowledge")
+
+    def entries(self, ring: Sequence[Disposed]) -> Iterator[Record]:
+        """The same for all that the line's ring knows."""
+        return chain.from_iterable(map(self.entry, ring))
+
+    def undelivered(self) -> Iterator[Event]:
+        """What overrules each PASS of which the line has not said by now that it took it."""
+        for sequence in sorted(self._undelivered):
+            self._passed.discard(sequence)
+            data = {"verdict": VerdictKind.FAULT.value, "code": FaultCode.INTERRUPTED.value, "text": "cut off before the PLC took its PASS"}
+            yield Event(OVERRULED, data, PartId(self._run, sequence))
+
+
+def recovery(past: PastRun, snapshot: LineSnapshot, kind: PartKind, endings: Endings | None = None) -> Iterator[Record]:
     """In this order: a FAULT row for every part without one, what the line's ring still knows of parts whose end was not recorded, and
     what overrules a PASS that was not delivered. A StopCause stands where a person has to look before parts are passed again.
     """
     interrupted = Verdict.fault(FaultCode.INTERRUPTED, "cut off when the station ended without warning")
+    down = Verdict.fault(FaultCode.STATION_DOWN, "counted by the line while no station ran, or cut off when it ended")
     newer, causes = _counted(past, snapshot)
+    endings = endings or Endings(past, snapshot)
     # Row by row, because a long stop makes a million of them.
     return chain(
         _faults(past.run, past.missing, kind, interrupted),
-        counted_meanwhile(past.run, newer, kind),
-        _endings(past, snapshot.disposed, newer),
+        _faults(past.run, newer, kind, down),
+        endings.entries(snapshot.disposed),
+        endings.undelivered(),
         _count_lost(past, snapshot),
         causes,
     )
-
-
-def counted_meanwhile(run: int, sequences: Iterable[int], kind: PartKind) -> Iterator[Inspection]:
-    """A FAULT row for each part that the line counted while no station ran."""
-    return _faults(run, sequences, kind, Verdict.fault(FaultCode.STATION_DOWN, _DOWN))
 
 
 def _counted(past: PastRun, snapshot: LineSnapshot) -> tuple[range, tuple[Record, ...]]:
@@ -60,24 +92,3 @@ def _count_lost(past: PastRun, snapshot: LineSnapshot) -> Iterator[Event]:
     """The line restarted while no station ran: what it counted in between is not known to anybody, and the record says so."""
     if past.line_epoch is not None and past.line_epoch != snapshot.epoch:
         yield Event("line restarted", {"past_run": past.run, "past_epoch": past.line_epoch, "epoch": snapshot.epoch})
-
-
-def _endings(past: PastRun, ring: Sequence[Disposed], newer: range) -> Iterator[Record]:
-    """Where parts of the run before went, and what that means for a PASS that nobody acknowledged."""
-    open_ends, passed, undelivered = {*past.missing, *past.undisposed}, set(past.passed), set(past.undelivered)
-    told: set[int] = set()
-    for entry in ring:
-        sequence = entry.part.sequence
-        if entry.part.run != past.run or sequence in told or not (sequence in open_ends or sequence in newer):
-            continue
-        told.add(sequence)
-        taken = entry.accepted is VerdictKind.PASS
-        yield disposed_event(entry)
-        if taken:
-            undelivered.discard(sequence)
-        if entry.disposition is Disposition.GOOD_LANE and not (taken and sequence in passed):
-            text = f"part {entry.part} is in the good lane without a PASS that counts; it went there while no station ran"
-            yield StopCause("wrong lane", text, f"take part {entry.part} out of the good lane, check the gate, then acknowledge")
-    for sequence in sorted(undelivered):
-        data = {"verdict": VerdictKind.FAULT.value, "code": FaultCode.INTERRUPTED.value, "text": "cut off before the PLC took its PASS"}
-        yield Event(OVERRULED, data, PartId(past.run, sequence))

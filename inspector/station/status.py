@@ -4,10 +4,11 @@ from collections import deque
 
 import numpy as np
 
-from inspector.clock import NS_PER_MS
+from inspector.clock import NS_PER_MS, now_ns
 from inspector.types import Inspection, LastPart, Latency
 
 _WINDOW = 1000
+_FRESH_NS = 500 * NS_PER_MS
 
 
 class LatencyWindow:
@@ -15,16 +16,21 @@ class LatencyWindow:
 
     def __init__(self) -> None:
         self._values: deque[float] = deque(maxlen=_WINDOW)
+        self._told = Latency()
+        self._told_ns = 0
+        self._changed = False
 
     def add(self, value_ms: float) -> None:
         self._values.append(value_ms)
+        self._changed = True
 
     def latency(self) -> Latency:
-        """p50, p99 and max of the window."""
-        if not self._values:
-            return Latency()
-        p50, p99, top = np.percentile(list(self._values), [50, 99, 100])
-        return Latency(round(float(p50), 3), round(float(p99), 3), round(float(top), 3))
+        """p50, p99 and max of the window, at most half a second old: sorting a thousand values costs as much as judging a part."""
+        if self._changed and now_ns() - self._told_ns > _FRESH_NS:
+            p50, p99, top = np.percentile(list(self._values), [50, 99, 100])
+            self._told = Latency(round(float(p50), 3), round(float(p99), 3), round(float(top), 3))
+            self._told_ns, self._changed = now_ns(), False
+        return self._told
 
 
 class Score:
