@@ -5,18 +5,19 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from inspector.bundle import CARD, Bundle, InputKind
-from models.compile import PRECISIONS, WEIGHTS, Source, compile_bundle, copied, net_of
 from models.dataset import DatasetError, open_dataset
-from models.looker import Net
 from models.train import NETWORK, Request
 from models.train import train as train_as_asked
 from models.train_data import choose_classes, open_for_training
-from models.train_plan import TrainError
+from models.train_plan import PRECISIONS, WEIGHTS, TrainError
+
+if TYPE_CHECKING:
+    from models.compile import Source
 
 _Folder = click.Path(exists=True, file_okay=False, path_type=Path)
 _There = click.Path(exists=True, path_type=Path)
@@ -105,6 +106,8 @@ def compile_(source: Path, data: Path, out: Path, precisions: str, calibration: 
     wanted = tuple(p.strip() for p in precisions.split(","))
     if strangers := sorted(set(wanted) - set(PRECISIONS)):
         raise click.ClickException(f"--precisions {', '.join(strangers)}: choose from {', '.join(PRECISIONS)}")
+    from models.compile import compile_bundle
+
     line = _Line()
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -119,8 +122,11 @@ def compile_(source: Path, data: Path, out: Path, precisions: str, calibration: 
     _tell(bundle, as_json)
 
 
-def _source(path: Path, data: Path, out: Path, scratch: Path, said: dict[str, Any]) -> Source:
+def _source(path: Path, data: Path, out: Path, scratch: Path, said: dict[str, Any]) -> "Source":
     """Raises TrainError, BundleError, DatasetError."""
+    from models.compile import Source, copied, net_of
+    from models.looker import Net
+
     words = {"name": out.name, "version": said["version_"] or "1", "licence": said["licence"] or "not said", "training": "not said"}
     if (path / CARD).is_file():
         bundle = Bundle.open(path)

@@ -23,10 +23,8 @@ from models.dataset import Split
 from models.looker import Looker, Net, medians_ms, parts, pooled_ap33
 from models.make_bundle import make_bundle
 from models.train_data import Part
-from models.train_plan import TrainError
+from models.train_plan import WEIGHTS, TrainError
 
-WEIGHTS = "weights.pt"
-PRECISIONS = ("fp32", "fp16", "int8")
 Said = Callable[[str], None]
 _VALIDATION_PICTURES, _ROUNDS = 100, 40
 _WORTH_IT = 1.25

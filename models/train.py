@@ -11,11 +11,9 @@ from typing import Any
 
 from inspector import __version__
 from inspector.bundle import Bundle, InputKind
-from models.compile import WEIGHTS, Source, compile_bundle
 from models.dataset import DatasetError, Split, open_dataset
-from models.looker import Net
 from models.train_data import choose_classes, open_for_training, splits_hash
-from models.train_plan import Plan, Progress, TrainError, WorkFolder, write_whole
+from models.train_plan import WEIGHTS, Plan, Progress, TrainError, WorkFolder, write_whole
 from models.train_torch import arithmetic, describe, load_ultralytics
 
 Said = Callable[[str], None]
@@ -161,6 +159,11 @@ def _trained(
 
 
 def _exported(request: Request, plan: Plan, work: WorkFolder, splits: dict[str, list[Split]], progress: Progress, said: Said) -> Bundle:
+    try:  # only here: a machine lent for its GPU need not have OpenVINO
+        from models.compile import Source, compile_bundle
+        from models.looker import Net
+    except ImportError as e:
+        raise TrainError(f"{e.name} is not installed: the training is kept in {work.path}; run the same command where it is") from e
     from models.train_export import export_ir, slim
 
     best = work.run / "weights" / "best.pt"

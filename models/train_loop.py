@@ -37,7 +37,7 @@ class Loop(DetectionTrainer):  # type: ignore[misc]
         last = work.run / "weights" / "last.pt"
         overrides = _settings(plan, work, weights, precision)
         if last.exists():
-            overrides["resume"] = str(last)
+            overrides |= {"resume": str(last), "save_dir": str(work.run.resolve())}  # the folder may have been moved since
         if plan.device == "cpu" and precision == "bf16":
             # ultralytics takes bf16 on GPUs only; its own switch would refuse
             engine.autocast = lambda enabled, device="cpu": torch.autocast("cpu", torch.bfloat16)  # noqa: ARG005

@@ -20,6 +20,9 @@ from inspector.errors import InspectorError
 from models.dataset import Split
 from models.tiles import VERSION, Tile, TileOptions, training_tiles, validation_tiles
 
+WEIGHTS = "weights.pt"
+"""Name of the trained weights in a bundle."""
+PRECISIONS = ("fp32", "fp16", "int8")
 VALIDATION_TILES = 400
 MAY_CHANGE = ("device", "batch", "command")
 """What may differ when a training goes on; all else makes it another training."""
