@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from inspector.errors import ArchiveError, ArchiveFull
-from inspector.ports import LINE_OPENED, Archive, RunStart
+from inspector.ports import ACKNOWLEDGED, DISPOSED, LINE_OPENED, OVERRULED, Archive, PastRun, RunStart
 from inspector.trace import EvidencePolicy, SqliteArchive
 from inspector.types import Event, Inspection, PartId, PartKind, Timings, Verdict, VerdictKind
 
@@ -223,6 +223,81 @@ def test_the_past_run_names_what_is_missing_and_undisposed(reopen: Opener) -> No
     assert past.missing == (103, 104, 106, 107)
     assert past.undisposed == (101, 105, 108)
     assert not past.clean_end
+
+
+def record(archive: Archive, run: int, sequence: int, verdict: VerdictKind, *events: str) -> None:
+    """A durable row, and what was told of the part afterwards."""
+    told = Told()
+    archive.put(part(run, sequence, verdict), told)
+    assert told.told.wait(4)
+    for kind in events:
+        archive.note(Event(kind, {}, PartId(run, sequence)))
+
+
+def past_of(archive: Archive) -> PastRun:
+    past = archive.past_run
+    assert past is not None
+    return past
+
+
+def test_the_past_run_names_what_still_counts_as_passed_and_what_was_not_delivered(reopen: Opener) -> None:
+    archive = reopen()
+    run = archive.begin_run(START)
+    archive.note(Event(LINE_OPENED, {"epoch": 5, "counter": 0}))
+    record(archive, run, 1, PASS, ACKNOWLEDGED, DISPOSED)
+    record(archive, run, 2, PASS, ACKNOWLEDGED)
+    record(archive, run, 3, PASS)
+    record(archive, run, 4, PASS, OVERRULED)
+    record(archive, run, 5, PASS, ACKNOWLEDGED, OVERRULED)
+    record(archive, run, 6, REJECT)
+    record(archive, run, 7, REJECT, ACKNOWLEDGED, DISPOSED)
+    record(archive, run, 8, FAULT)
+    record(archive, run, 9, PASS, DISPOSED)
+    past = past_of(reopen())
+    assert past.undisposed == (2, 3, 4, 5, 6, 8)
+    assert past.passed == (2, 3)
+    assert past.undelivered == (3,)
+
+
+def test_events_of_another_run_say_nothing_of_a_part_with_the_same_number(reopen: Opener) -> None:
+    archive = reopen()
+    before, run = archive.begin_run(START), archive.begin_run(START)
+    archive.note(Event(LINE_OPENED, {"epoch": 5, "counter": 0}))
+    record(archive, run, 1, PASS)
+    for kind in (ACKNOWLEDGED, DISPOSED, OVERRULED):
+        archive.note(Event(kind, {}, PartId(before, 1)))
+    past = past_of(reopen())
+    assert (past.undisposed, past.passed, past.undelivered) == ((1,), (1,), (1,))
+
+
+def test_the_past_run_is_the_newest_that_reached_the_line(reopen: Opener) -> None:
+    """One that never did has accounted for nothing: what the run before it left open is still open."""
+    archive = reopen()
+    first = archive.begin_run(START)
+    archive.note(Event(LINE_OPENED, {"epoch": 5, "counter": 10}))
+    record(archive, first, 11, PASS)
+    archive = reopen()
+    second = archive.begin_run(START)
+    archive.note(Event(LINE_OPENED, {"epoch": 5, "counter": 11}))
+    record(archive, second, 14, PASS)
+    archive = reopen()
+    archive.begin_run(START)  # its PLC was unplugged
+    archive.end_run(4.0)
+    archive = reopen()
+    archive.begin_run(START)  # and this one was killed
+    past = past_of(reopen())
+    assert past.run == second
+    assert (past.line_epoch, past.line_counter, past.newest_sequence, past.missing) == (5, 11, 14, (12, 13))
+    assert past.undelivered == (14,)
+    assert not past.clean_end
+
+
+def test_before_any_run_reached_the_line_the_newest_is_the_past_one(reopen: Opener) -> None:
+    archive = reopen()
+    archive.begin_run(START)
+    newest = archive.begin_run(START)
+    past = past_of(reopen())
+    assert (past.run, past.line_epoch, past.passed, past.undelivered) == (newest, None, (), ())
 
 
 def test_end_run_writes_all_that_is_queued_and_marks_the_end(reopen: Opener) -> None:
