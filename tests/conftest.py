@@ -27,7 +27,7 @@ _started_at: WeakKeyDictionary[threading.Thread, str] = WeakKeyDictionary()
 
 @pytest.fixture(scope="session")
 def deeppcb_dir() -> Path:
-    """The DeepPCB data set (docs/deeppcb.md says how it is laid out); without INSPECTOR_DEEPPCB the test is skipped."""
+    """The DeepPCB data set (docs/datasets.md says how it is laid out); without INSPECTOR_DEEPPCB the test is skipped."""
     named = os.environ.get(DEEPPCB)
     if not named:
         pytest.skip(f"{DEEPPCB} is not set: no real boards to test on")
