@@ -17,6 +17,7 @@ from inspector.line.modbus import ModbusLine
 from inspector.ports import Camera, Detector, Line
 from inspector.presence import PresenceCheck
 from inspector.recipe import Recipe, load
+from inspector.reference import Reference, Register
 from inspector.station import Prepare, Product, Settings, Station, StopRules
 from inspector.timing import Measured
 from inspector.trace import EvidencePolicy, SqliteArchive
@@ -35,16 +36,30 @@ class DetectorChoice:
     cache: Path | None = None
 
 
-def prepare_product(recipe: Path, bundle: Path | None, choice: DetectorChoice) -> Product:
-    """Read and verify recipe and bundle; compiles nothing. Raises RecipeError or BundleError."""
-    return _product(load(recipe), Bundle.open(bundle or find_default_bundle()), choice)
+def prepare_product(recipe: Path, bundle: Path | None, choice: DetectorChoice, register: Register | None = None) -> Product:
+    """Read and verify recipe and bundle; compiles nothing. `register` brings a reference of its own for each picture, in place of the
+    recipe's. Raises RecipeError or BundleError."""
+    return _product(load(recipe), Bundle.open(bundle or find_default_bundle()), choice, register)
 
 
-def _product(recipe: Recipe, bundle: Bundle, choice: DetectorChoice) -> Product:
+def _register(recipe: Recipe, bundle: Bundle, own: Register | None) -> Register | None:
+    """How a frame gets its reference, where the bundle looks at one. Raises RecipeError when recipe and bundle do not go together."""
     if bundle.input is InputKind.MONO_REFERENCE:
-        raise RecipeError(
-            f"recipe {recipe.name}: bundle {bundle.name} needs a reference picture, which recipes cannot hold yet; take a mono one"
-        )
+        if own is not None:
+            return own
+        if recipe.reference is None:
+            text = f"recipe {recipe.name}: bundle {bundle.name} looks at a reference and the recipe has none"
+            raise RecipeError(f'{text}; add reference = "golden.png", a frame of a good part, or take a bundle with input mono')
+        golden = Reference.of(recipe)
+        return lambda frame, pose: golden.register(frame.pixels, pose)
+    if own is not None or recipe.reference is not None:
+        text = f"recipe {recipe.name}: there is a reference, and bundle {bundle.name} ({bundle.input}) looks at none"
+        raise RecipeError(f"{text}; take the reference out, or take a bundle with input {InputKind.MONO_REFERENCE}")
+    return None
+
+
+def _product(recipe: Recipe, bundle: Bundle, choice: DetectorChoice, own: Register | None = None) -> Product:
+    register = _register(recipe, bundle, own)
     recipe.check_classes(bundle.classes)
     channels = 3 if bundle.input is InputKind.BGR else 1
     x1, y1, x2, y2 = recipe.region or (0, 0, recipe.frame.width, recipe.frame.height)
@@ -64,11 +79,11 @@ def _product(recipe: Recipe, bundle: Bundle, choice: DetectorChoice) -> Product:
             threads=choice.threads,
         )
 
-    canary = Canary(shown.pixels, shown.expected, shown.min_iou, shown.score_tolerance)
-    return Product(recipe, PresenceCheck(recipe), canary, channels, bundle.name, bundle.hash, open_detector)
+    canary = Canary(shown.pixels, shown.expected, shown.min_iou, shown.score_tolerance, reference=shown.reference)
+    return Product(recipe, PresenceCheck(recipe), canary, channels, bundle.name, bundle.hash, open_detector, register)
 
 
-def preparer(recipe: Path, bundle: Path | None, choice: DetectorChoice) -> Prepare:
+def preparer(recipe: Path, bundle: Path | None, choice: DetectorChoice, register: Register | None = None) -> Prepare:
     """What the station calls to load a product: the given one, or what `activate recipe=… bundle=…` names."""
 
     def prepare(arguments: dict[str, str]) -> Product:
@@ -76,7 +91,7 @@ def preparer(recipe: Path, bundle: Path | None, choice: DetectorChoice) -> Prepa
         if unknown:
             raise ConfigError(f"activate does not know {', '.join(unknown)}; it takes recipe=FILE and bundle=FOLDER")
         named = arguments.get("bundle")
-        return prepare_product(Path(arguments.get("recipe", recipe)), Path(named) if named else bundle, choice)
+        return prepare_product(Path(arguments.get("recipe", recipe)), Path(named) if named else bundle, choice, register)
 
     return prepare
 

@@ -14,7 +14,7 @@ class Canary:
     """A picture (uint8, the frame that the detector was built for) and what must be found in it.
 
     Each expected detection has to come back with its class, with an overlap (IoU) of at least `min_iou` and with a score within
-    `score_tolerance`; nothing else may reach `quiet_above`.
+    `score_tolerance`; nothing else may reach `quiet_above`. `reference` is how it should look, for a detector that looks at one.
     """
 
     pixels: Pixels
@@ -22,6 +22,7 @@ class Canary:
     min_iou: float = 0.5
     score_tolerance: float = 0.15
     quiet_above: float = 0.5
+    reference: Pixels | None = None
 
 
 def iou(a: Box, b: Box) -> float:

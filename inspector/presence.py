@@ -90,18 +90,26 @@ def _even(window: Pixels, width: int, height: int) -> NDArray[np.bool_]:
     return np.asarray(square - mean * mean < _LEAST_CONTRAST**2, dtype=np.bool_)
 
 
+def correlation(window: Pixels, mark: Pixels) -> NDArray[np.float32]:
+    """Normalised cross-correlation (cv2.TM_CCOEFF_NORMED) of the mark at every place of the window, by its top-left corner: -1..1,
+    float32 (window height - mark height + 1, window width - mark width + 1); 0 where the window shows nothing. Both uint8, mono."""
+    height, width = mark.shape
+    scores = np.asarray(cv2.matchTemplate(window, mark, cv2.TM_CCOEFF_NORMED), dtype=np.float32)
+    # Without contrast the correlation is undefined, and a rounding error of the sums may stand there as a perfect match: tried, 0.87
+    # on a white field with one grey pixel. Such a place means "nothing there".
+    scores[_even(window, width, height) | ~np.isfinite(scores) | (np.abs(scores) > 1.001)] = 0.0
+    return scores
+
+
 def _template(pixels: Pixels, rule: PresenceTemplate, mark: Pixels) -> Sighting:
-    """Normalised cross-correlation (cv2.TM_CCOEFF_NORMED) in the window that max_shift_px allows, and one pixel around it, so
+    """Normalised cross-correlation in the window that max_shift_px allows, and one pixel around it, so
     that a part just outside is seen at the rim and named "out of position" instead of "not found"."""
     height, width = mark.shape
     reach = rule.max_shift_px + 1
     x, y = rule.position
     x1, y1 = max(0, x - reach), max(0, y - reach)
     window = _grey(pixels[y1 : y + height + reach, x1 : x + width + reach])
-    scores = cv2.matchTemplate(window, mark, cv2.TM_CCOEFF_NORMED)
-    # Without contrast the correlation is undefined, and a rounding error of the sums may stand there as a perfect match: tried, 0.87
-    # on a white field with one grey pixel. Such a place means "nothing there".
-    scores[_even(window, width, height) | ~np.isfinite(scores) | (np.abs(scores) > 1.001)] = 0.0
+    scores = correlation(window, mark)
     _, best, _, (column, row) = cv2.minMaxLoc(scores)
     pose = Pose(float(x1 + column - x), float(y1 + row - y), round(float(best), 4))
     text = f"template {best:.2f}"

@@ -121,8 +121,9 @@ class FrameSize:
 class Recipe:
     """How one product is judged. `revision` names exactly this content, pictures included; it never changes.
 
-    region is the part of the frame that the detector sees: x1, y1, x2, y2, far edges exclusive. `pictures` are the bytes of the picture
-    files that the recipe names, by their name in it, read once: what is hashed is what is used and stored.
+    region is the part of the frame that the detector sees: x1, y1, x2, y2, far edges exclusive. `reference` is a picture of how the part
+    should look, a mono frame of a good part as taught, for bundles that take one (see inspector.reference). `pictures` are the bytes of
+    the picture files that the recipe names, by their name in it, read once: what is hashed is what is used and stored.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -132,6 +133,7 @@ class Recipe:
     classes: Annotated[dict[str, Rule], Field(min_length=1)]
     region: Rectangle | None = None
     zones: tuple[Zone, ...] = ()
+    reference: Path | None = None
     note: str = ""
     pictures: Annotated[dict[str, bytes], Field(exclude=True)] = field(default_factory=dict)
     revision: str = ""
@@ -183,7 +185,7 @@ def parse(raw: dict[str, Any], *, folder: Path, where: str = "recipe") -> Recipe
     for key in _WORKED_OUT:
         if key in raw:
             raise RecipeError(f"{where}: key {key}: is worked out by the station; remove it")
-    return _recipe(raw, lambda named: _picture_bytes(folder / named, where), where)
+    return _recipe(raw, lambda named, key: _picture_bytes(folder / named, key, where), where)
 
 
 def restore(document: dict[str, Any]) -> Recipe:
@@ -191,25 +193,33 @@ def restore(document: dict[str, Any]) -> Recipe:
     rest = dict(document)
     where, revision = f"recipe {rest.get('name')} from the records", rest.pop("revision", None)
     pictures = {name: b64decode(content) for name, content in rest.pop("pictures", {}).items()}
-    recipe = _recipe(rest, lambda named: pictures.get(named.as_posix(), b""), where)
+    recipe = _recipe(rest, lambda named, _key: pictures.get(named.as_posix(), b""), where)
     if recipe.revision != revision:
         raise RecipeError(f"{where}: its content is revision {recipe.revision[:12]}, its label says {str(revision)[:12]}; it was changed")
     return recipe
 
 
-def _recipe(raw: dict[str, Any], read: Callable[[Path], bytes], where: str) -> Recipe:
+def _recipe(raw: dict[str, Any], read: Callable[[Path, str], bytes], where: str) -> Recipe:
     try:
         recipe = _RECIPE.validate_python(raw)
     except ValidationError as error:
         raise RecipeError(f"{where}: key {_explain(error.errors())}") from None
     _check_geometry(recipe, where)
     content = _RECIPE.dump_python(recipe, mode="json")
+    if recipe.reference is None:
+        del content["reference"]  # revisions from before there were references stay what they are
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-    named = [recipe.presence.picture] if isinstance(recipe.presence, PresenceTemplate) else []
-    pictures = {path.as_posix(): read(path) for path in named}
-    for picture in pictures.values():
-        digest.update(picture)
+    pictures: dict[str, bytes] = {}
+    for key, path in _named_pictures(recipe):
+        pictures[path.as_posix()] = read(path, key)
+        digest.update(pictures[path.as_posix()])
     return replace(recipe, pictures=pictures, revision=digest.hexdigest())
+
+
+def _named_pictures(recipe: Recipe) -> list[tuple[str, Path]]:
+    """The recipe's keys that name a picture, with their files, in the order in which the revision takes their bytes."""
+    mark = [("presence.picture", recipe.presence.picture)] if isinstance(recipe.presence, PresenceTemplate) else []
+    return mark + ([("reference", recipe.reference)] if recipe.reference is not None else [])
 
 
 def _explain(faults: list[ErrorDetails]) -> str:
@@ -240,12 +250,12 @@ def _section(place: list[str]) -> type[Any]:
     return Recipe
 
 
-def _picture_bytes(path: Path, where: str) -> bytes:
+def _picture_bytes(path: Path, key: str, where: str) -> bytes:
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: no name of a file at all
         why = error.strerror if isinstance(error, OSError) else error
-        raise RecipeError(f"{where}: key presence.picture: {path} cannot be read ({why}); teach the mark again") from None
+        raise RecipeError(f"{where}: key {key}: {path} cannot be read ({why}); teach it again") from None
 
 
 def _check_geometry(recipe: Recipe, where: str) -> None:
@@ -268,5 +278,7 @@ def _check_geometry(recipe: Recipe, where: str) -> None:
         if unknown:
             raise RecipeError(f"{where}: key {key}.classes: {', '.join(unknown)} has no rule in [classes]")
     presence = recipe.presence
+    if recipe.reference is not None and not isinstance(presence, PresenceTemplate):
+        raise RecipeError(f"{where}: key reference: needs presence.method = template: its mark tells where the reference has to lie")
     if isinstance(presence, PresenceSilhouette) and presence.min_area_px2 >= presence.max_area_px2:
         raise RecipeError(f"{where}: key presence.min_area_px2: must be below max_area_px2")

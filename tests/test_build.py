@@ -153,7 +153,7 @@ def test_a_recipe_for_other_classes_is_refused(tmp_path: Path) -> None:
 
 def test_a_bundle_that_needs_a_reference_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Bundle, "input", InputKind.MONO_REFERENCE)
-    with pytest.raises(RecipeError, match="needs a reference picture"):
+    with pytest.raises(RecipeError, match=r"looks at a reference and the recipe has none; add reference"):
         prepare_product(recipe(tmp_path), None, DetectorChoice())
 
 

@@ -198,7 +198,7 @@ def test_a_silhouette_that_no_part_can_have_is_refused(least: float, most: float
 def test_a_template_picture_that_cannot_be_read_is_refused(picture: str, tmp_path: Path) -> None:
     text = refusal(changed("presence", {**MARK, "picture": picture}), tmp_path)
     assert text.startswith("presence.picture")
-    assert "teach the mark again" in text
+    assert "teach it again" in text
 
 
 @pytest.mark.parametrize(
@@ -289,6 +289,34 @@ def test_the_revision_holds_the_bytes_of_the_mark(tmp_path: Path) -> None:
     before = parse(raw, folder=mark_in(tmp_path)).revision
     assert parse(raw, folder=mark_in(tmp_path, seed=1)).revision != before
     assert parse(raw, folder=mark_in(tmp_path)).revision == before
+
+
+def test_a_reference_needs_a_mark_that_says_where_it_lies() -> None:
+    for presence in (RAW["presence"], SILHOUETTE):
+        assert refusal({**RAW, "presence": presence, "reference": "golden.png"}).startswith("reference: needs presence.method = template")
+
+
+@pytest.mark.parametrize("picture", ["absent.png", "."])
+def test_a_reference_that_cannot_be_read_is_refused(picture: str, tmp_path: Path) -> None:
+    text = refusal({**RAW, "presence": MARK, "reference": picture}, mark_in(tmp_path))
+    assert text.startswith("reference: ")
+    assert text.endswith("teach it again")
+
+
+def test_the_revision_holds_the_bytes_of_the_reference(tmp_path: Path) -> None:
+    raw = {**RAW, "presence": MARK}
+    folder = mark_in(mark_in(tmp_path), "golden.png", seed=5)
+    without = parse(raw, folder=folder)
+    recipe = parse({**raw, "reference": "golden.png"}, folder=folder)
+    assert set(recipe.pictures) == {"mark.png", "golden.png"}
+    assert back(recipe) == recipe
+    mark_in(tmp_path, "golden.png", seed=6)
+    revisions = {without.revision, recipe.revision, parse({**raw, "reference": "golden.png"}, folder=folder).revision}
+    assert len(revisions) == 3
+
+
+def test_a_recipe_without_a_reference_keeps_the_revision_it_had_before_there_were_any() -> None:
+    assert parse(RAW, folder=Path()).revision == "8e3acdb299000768545c70b4cabfbdda18427f2a03f5c890feb90f0038ab3f05"
 
 
 def back(recipe: Recipe) -> Recipe:

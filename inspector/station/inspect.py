@@ -121,7 +121,7 @@ class Inspect(Worker):
             if self._product is None or self._detector is None:
                 raise DetectorError("no detector is loaded")
             canary = self._product.canary
-            found = self._detect(canary.pixels, began_ns + int(self._settings.detector_ms * NS_PER_MS))
+            found = self._detect(canary.pixels, canary.reference, began_ns + int(self._settings.detector_ms * NS_PER_MS))
             problem = verify_canary(canary, found)
         except _TooLate:
             problem = f"the canary took longer than {self._settings.detector_ms:.0f} ms"
@@ -146,9 +146,17 @@ class Inspect(Worker):
         seen = replace(_faulted(job, FaultCode.PRESENCE, sighting.problem or ""), pose=sighting.pose, presence=sighting.text)
         if sighting.problem is not None:
             return replace(seen, pixels_sha256=_sha256(frame.pixels))
+        reference: Pixels | None = None
+        if product.register is not None:
+            registered = product.register(frame, sighting.pose)
+            if registered.pixels is None:
+                text = registered.problem or "the reference cannot be brought into register"
+                return replace(seen, verdict=Verdict.fault(FaultCode.PRESENCE, text), pixels_sha256=_sha256(frame.pixels))
+            reference = registered.pixels
+            seen = replace(seen, presence=f"{sighting.text}, in register to {registered.rest_px or 0.0:.1f} px")
         started_ns = now_ns()
         try:
-            detections, digest = self._detect_and_hash(frame, product, self._give_up_ns(frame, started_ns))
+            detections, digest = self._detect_and_hash(frame, reference, product, self._give_up_ns(frame, started_ns))
         except _TooLate:
             left_ms = ms(now_ns() - frame.exposed_ns)
             return replace(seen, verdict=Verdict.fault(FaultCode.LATE, f"no detections {left_ms:.0f} ms after the exposure, given up"))
@@ -172,19 +180,24 @@ class Inspect(Worker):
             give_up_ns = min(give_up_ns, frame.exposed_ns + int(send_by_ms * NS_PER_MS))
         return give_up_ns
 
-    def _detect_and_hash(self, frame: Frame, product: Product, give_up_ns: int) -> tuple[tuple[Detection, ...], str]:
+    def _detect_and_hash(
+        self, frame: Frame, reference: Pixels | None, product: Product, give_up_ns: int
+    ) -> tuple[tuple[Detection, ...], str]:
         pixels, x, y = _crop(frame.pixels, product.recipe.region)
+        beside = None if reference is None else _crop(reference, product.recipe.region)[0]
         digests: list[str] = []
         # The hash of the raw pixels costs nothing while the detector is at work: hashlib lets go of the interpreter.
-        found = self._detect(pixels, give_up_ns, meanwhile=lambda: digests.append(_sha256(frame.pixels)))
+        found = self._detect(pixels, beside, give_up_ns, meanwhile=lambda: digests.append(_sha256(frame.pixels)))
         return _moved(found, x, y), digests[0]
 
-    def _detect(self, pixels: Pixels, give_up_ns: int, meanwhile: Callable[[], None] | None = None) -> tuple[Detection, ...]:
+    def _detect(
+        self, pixels: Pixels, reference: Pixels | None, give_up_ns: int, meanwhile: Callable[[], None] | None = None
+    ) -> tuple[Detection, ...]:
         detector = self._detector
         assert detector is not None
         if now_ns() >= give_up_ns:
             raise _TooLate
-        detector.start(pixels)
+        detector.start(pixels, reference)
         try:
             if meanwhile is not None:
                 meanwhile()

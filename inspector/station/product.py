@@ -7,6 +7,7 @@ from inspector.checks import Canary
 from inspector.ports import Detector, DetectorInfo
 from inspector.presence import PresenceCheck
 from inspector.recipe import Recipe
+from inspector.reference import Register
 from inspector.release import Release
 
 
@@ -14,7 +15,8 @@ from inspector.release import Release
 class Product:
     """Everything that is needed to judge one product; verified, but nothing compiled yet.
 
-    channels is what the detector takes: 1 (mono) or 3 (B, G, R). open_detector may take seconds.
+    channels is what the detector takes: 1 (mono) or 3 (B, G, R). open_detector may take seconds. register brings the
+    reference into the frame's register, for a detector that looks at one; None for the others.
     """
 
     recipe: Recipe
@@ -24,6 +26,7 @@ class Product:
     bundle_name: str
     bundle_hash: str
     open_detector: Callable[[], Detector]
+    register: Register | None = None
 
     def release(self, info: DetectorInfo) -> Release:
         """The release that this product and a detector that really runs make together."""
