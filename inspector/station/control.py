@@ -124,6 +124,8 @@ class Control:
             self._recorder.note(Event("supplier", {"name": supplier.value, "ok": ok, "text": text}))
         if supplier is Supplier.DETECTOR and ok and self.state is StationState.STARTING:
             self._ask_canary()
+        if supplier is Supplier.PLC and ok and self.state is StationState.STARTING:
+            self._ask_to_arm()  # what the camera counted before the line's own count was known cannot be compared with it
 
     def armed(self, arming: int) -> bool:
         """The camera counts from 1; False when that is not the arming that was asked for last."""
