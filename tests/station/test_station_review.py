@@ -134,7 +134,7 @@ def test_no_release_is_activated_while_a_part_is_undecided(make_rig: MakeRig) ->
 @pytest.mark.parametrize("answer", [Answer(), "seen"])
 def test_what_another_release_says_of_a_part_is_no_verdict(make_rig: MakeRig, seen: Answer, answer: Answer | str) -> None:
     rig = make_rig().run()
-    first = rig.trigger(Answer(delay_s=0.2))
+    first = rig.trigger(Answer(delay_s=0.4))
     rig.until(lambda: rig.judged == [first])
     rig.station._inspect.load(rig.prepare({"name": "other"}))  # past the guard of `activate`
     second = rig.trigger(seen if answer == "seen" else Answer())

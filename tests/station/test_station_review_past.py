@@ -193,6 +193,20 @@ def plc(rig: "Rig") -> str:
 # -- recovery that is cut off itself
 
 
+def test_a_start_during_recovery_loses_no_part_once_ready_is_up(make_rig: MakeRig) -> None:
+    """The camera was armed before anybody knew where the line's count stands."""
+    line = BeltLine()
+    first = put_on(make_rig, line).run()
+    assert first.why(first.trigger()) == (PASS, "")
+    first.station.stop()
+    line._on_pulse = None
+    down = [line.pulse() for _ in range(600)]
+    archive = SqliteArchive(first.folder, slots=4, evidence=EvidencePolicy(rejects=False))
+    second = put_on(make_rig, line, folder=first.folder, archive=archive).run()
+    second.pulsed = down[-1]
+    assert second.why(second.trigger()) == (PASS, "")
+
+
 def test_a_line_that_is_lost_in_the_midst_of_recovery_costs_and_doubles_no_row(make_rig: MakeRig) -> None:
     line = BeltLine()
     first = put_on(make_rig, line).run()
