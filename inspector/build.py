@@ -11,6 +11,7 @@ from inspector.config import DirectLine as DirectLineSection
 from inspector.config import Finding, StationConfig
 from inspector.config import FolderCamera as FolderSection
 from inspector.detect.openvino import OpenVinoDetector
+from inspector.detect.tiles import TiledDetector, tiled_canary, tiles_for
 from inspector.errors import ConfigError, InspectorError, RecipeError
 from inspector.line.direct import DirectLine
 from inspector.line.modbus import ModbusLine
@@ -65,19 +66,21 @@ def _product(recipe: Recipe, bundle: Bundle, choice: DetectorChoice, own: Regist
     x1, y1, x2, y2 = recipe.region or (0, 0, recipe.frame.width, recipe.frame.height)
     height, width = y2 - y1, x2 - x1
     bundle.model(choice.precision)
-    shown = bundle.canary().frame(height, width, channels)
+    plan = tiles_for(recipe, bundle)
+    shown = tiled_canary(bundle.canary(), plan, channels) if plan else bundle.canary().frame(height, width, channels)
 
     def open_detector() -> Detector:
-        return OpenVinoDetector(
+        detector = OpenVinoDetector(
             bundle,
-            height=height,
-            width=width,
+            height=plan.tile_height if plan else height,
+            width=plan.tile_width if plan else width,
             channels=channels,
             device=choice.device,
             precision=choice.precision,
             cache_dir=choice.cache,
             threads=choice.threads,
         )
+        return TiledDetector(detector, plan, channels=channels, nms_iou=bundle.card.nms_iou) if plan else detector
 
     canary = Canary(shown.pixels, shown.expected, shown.min_iou, shown.score_tolerance, reference=shown.reference)
     return Product(recipe, PresenceCheck(recipe), canary, channels, bundle.name, bundle.hash, open_detector, register)
@@ -169,6 +172,9 @@ def verify(config: StationConfig) -> list[Finding]:
         bundle = Bundle.open(folder)
         findings.append(Finding(True, "bundle", f"{bundle.name} {bundle.version}, input {bundle.input}, {', '.join(bundle.precisions)}"))
         _product(recipe, bundle, DetectorChoice(config.detector.device, config.detector.precision))
+        if recipe.tiles is not None:
+            plan = tiles_for(recipe, bundle)
+            findings.append(Finding(True, "tiles", plan.text if plan else "not needed: the frame fits into the network's input"))
         findings.append(Finding(True, "presence", f"{recipe.presence_text}; the canary fits the frame"))
     except InspectorError as error:
         return [*findings, Finding(False, "product", str(error))]

@@ -118,6 +118,17 @@ class FrameSize:
 
 
 @dataclass(frozen=True, slots=True)
+class Tiles:
+    """A frame, or region, larger than the network's input is looked at in tiles of that size instead of being scaled down to it.
+
+    largest_px: width and height of the largest defect that has to be seen whole; the tiles overlap by that much and a little more.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    largest_px: Annotated[Whole, Field(ge=1, le=4000)]
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """How one product is judged. `revision` names exactly this content, pictures included; it never changes.
 
@@ -134,6 +145,7 @@ class Recipe:
     region: Rectangle | None = None
     zones: tuple[Zone, ...] = ()
     reference: Path | None = None
+    tiles: Tiles | None = None
     note: str = ""
     pictures: Annotated[dict[str, bytes], Field(exclude=True)] = field(default_factory=dict)
     revision: str = ""
@@ -206,8 +218,9 @@ def _recipe(raw: dict[str, Any], read: Callable[[Path, str], bytes], where: str)
         raise RecipeError(f"{where}: key {_explain(error.errors())}") from None
     _check_geometry(recipe, where)
     content = _RECIPE.dump_python(recipe, mode="json")
-    if recipe.reference is None:
-        del content["reference"]  # revisions from before there were references stay what they are
+    for key in ("reference", "tiles"):
+        if content[key] is None:
+            del content[key]  # revisions from before there were such keys stay what they are
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     pictures: dict[str, bytes] = {}
     for key, path in _named_pictures(recipe):
@@ -245,6 +258,8 @@ def _section(place: list[str]) -> type[Any]:
             return Zone
         case ["frame"]:
             return FrameSize
+        case ["tiles"]:
+            return Tiles
         case ["presence", method]:
             return {"off": PresenceOff, "silhouette": PresenceSilhouette}.get(method, PresenceTemplate)
     return Recipe

@@ -8,13 +8,16 @@ import pytest
 
 from inspector import build
 from inspector.build import DetectorChoice, prepare_product, preparer
-from inspector.bundle import Bundle, InputKind
+from inspector.bundle import Bundle, InputKind, find_default_bundle
 from inspector.camera.folder import FolderCamera
 from inspector.camera.rendered import RenderedCamera
+from inspector.checks import verify_canary
 from inspector.config import StationConfig
+from inspector.detect.tiles import TiledDetector, tiles_for
 from inspector.errors import ConfigError, RecipeError
 from inspector.line.direct import DirectLine
 from inspector.line.modbus import ModbusLine
+from inspector.recipe import load
 from inspector.sim.boards import Product
 from inspector.sim.demo_files import DemoWiring, write_demo_files
 from inspector.timing import Measured
@@ -137,6 +140,55 @@ def test_a_region_gives_the_detector_and_its_canary_the_size_of_the_region(tmp_p
     path = recipe(tmp_path)
     path.write_text("region = [0, 0, 640, 320]\n" + path.read_text())
     assert prepare_product(path, None, DetectorChoice()).canary.pixels.shape == (320, 640)
+
+
+def large(path: Path, tiles: str = "\n[tiles]\nlargest_px = 60\n") -> Path:
+    """The recipe for frames of 5 megapixels."""
+    text = path.read_text()
+    assert "width = 640, height = 640" in text
+    path.write_text(text.replace("width = 640, height = 640", "width = 2448, height = 2048") + tiles)
+    return path
+
+
+def test_a_recipe_with_tiles_looks_at_a_large_frame_in_tiles(tmp_path: Path) -> None:
+    product = prepare_product(large(recipe(tmp_path)), None, DetectorChoice())
+    assert product.canary.pixels.shape == (2048, 2448)
+    assert product.canary.expected[0].box.x1 > 2448 - 640, "not scaled down: in the last tile"
+    detector = product.open_detector()
+    try:
+        assert isinstance(detector, TiledDetector)
+        detector.start(product.canary.pixels)
+        assert detector.wait(30)
+        assert verify_canary(product.canary, detector.result()) is None
+    finally:
+        detector.close()
+
+
+def test_without_tiles_a_large_frame_is_scaled_down_as_ever(tmp_path: Path) -> None:
+    product = prepare_product(large(recipe(tmp_path), tiles=""), None, DetectorChoice())
+    assert product.canary.pixels.shape == (2048, 2448)
+    assert min(d.box.x2 - d.box.x1 for d in product.canary.expected) > 60
+
+
+def test_tiles_are_not_used_where_the_region_fits_into_the_network(tmp_path: Path) -> None:
+    path = large(recipe(tmp_path))
+    path.write_text("region = [100, 100, 740, 740]\n" + path.read_text())
+    assert prepare_product(path, None, DetectorChoice()).canary.pixels.shape == (640, 640)
+    assert tiles_for(load(path), Bundle.open(find_default_bundle())) is None
+
+
+def test_defects_larger_than_a_tile_are_refused(tmp_path: Path) -> None:
+    path = large(recipe(tmp_path), "\n[tiles]\nlargest_px = 640\n")
+    with pytest.raises(RecipeError, match=r"tiles\.largest_px: 640 px"):
+        prepare_product(path, None, DetectorChoice())
+
+
+def test_verify_counts_the_tiles(write: Write, tmp_path: Path) -> None:
+    config = write()
+    large(tmp_path / "boards.toml")
+    told = {finding.what: finding.text for finding in build.verify(config)}
+    assert told["tiles"] == "20 tiles of 640x640"
+    assert "2448x2048" in told["frame size"]
 
 
 def test_an_unknown_precision_is_refused_by_name(tmp_path: Path) -> None:

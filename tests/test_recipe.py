@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from inspector.bundle import find_default_bundle
 from inspector.errors import ConfigError, RecipeError
-from inspector.recipe import PresenceOff, PresenceTemplate, Recipe, ZoneKind, load, parse, restore
+from inspector.recipe import PresenceOff, PresenceTemplate, Recipe, Tiles, ZoneKind, load, parse, restore
 from inspector.types import Severity
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models/recipes/deeppcb.toml"
@@ -96,6 +96,7 @@ def test_everything_that_a_recipe_says_is_read() -> None:
     [
         ("nme", "x", ("nme: there is no such key", "region")),
         ("frame.depth", 8, ("frame.depth: there is no such key", "width, height")),
+        ("tiles", {"overlap_px": 8}, ("tiles.overlap_px: there is no such key", "there are largest_px")),
         ("presence.threshold", 8, ("presence.threshold: there is no such key", "method, why")),
         ("zones.0.colour", 8, ("zones.0.colour: there is no such key", "polygon")),
         ("zones.0.classes.open.limt", 8, ("zones.0.classes.open.limt: there is no such key", "limit, severity")),
@@ -122,6 +123,8 @@ def test_an_unknown_key_is_named_with_those_that_there_are(path: str, value: Any
         ("zones.0.polygon.1", [float("nan"), 3]),
         ("zones.0.polygon.1", [5]),
         ("frame.width", 0),
+        *(("tiles", {"largest_px": size}) for size in (0, -1, 60.5, "60", True, 4001)),
+        ("tiles", {}),
         ("frame.width", "200"),
         ("region", [0, 0, 10.5, 10]),
         ("region", [0, 0, 10]),
@@ -317,6 +320,16 @@ def test_the_revision_holds_the_bytes_of_the_reference(tmp_path: Path) -> None:
 
 def test_a_recipe_without_a_reference_keeps_the_revision_it_had_before_there_were_any() -> None:
     assert parse(RAW, folder=Path()).revision == "8e3acdb299000768545c70b4cabfbdda18427f2a03f5c890feb90f0038ab3f05"
+
+
+def test_tiles_are_part_of_the_revision() -> None:
+    revisions = {
+        parse(raw, folder=Path()).revision for raw in (RAW, {**RAW, "tiles": {"largest_px": 60}}, {**RAW, "tiles": {"largest_px": 61}})
+    }
+    assert len(revisions) == 3
+    tiled = parse({**RAW, "tiles": {"largest_px": 60}}, folder=Path())
+    assert tiled.tiles == Tiles(60)
+    assert back(tiled) == tiled
 
 
 def back(recipe: Recipe) -> Recipe:

@@ -95,6 +95,20 @@ def test_figures_for_something_else_are_refused(key: str, value: object, told: s
         MEASURED.require(**{**NOW, key: value})
 
 
+def test_inference_is_counted_once_for_each_tile_and_never_less_than_measured() -> None:
+    assert MEASURED.infer_ms(1) == 18.5
+    assert MEASURED.infer_ms(20) == 370.0
+    assert replace(MEASURED, tiles=20).infer_ms(20) == 18.5
+    assert replace(MEASURED, tiles=20).infer_ms(30) == pytest.approx(27.75)
+    assert replace(MEASURED, tiles=20).infer_ms(1) == 18.5
+
+
+def test_figures_from_before_there_were_tiles_are_read(tmp_path: Path) -> None:
+    path = MEASURED.save(tmp_path)
+    path.write_text(json.dumps({key: value for key, value in asdict(MEASURED).items() if key != "tiles"}))
+    assert Measured.load(tmp_path) == MEASURED
+
+
 @given(TIMES, TIMES, TIMES, TIMES, TIMES, TIMES, TIMES)
 def test_budget_is_a_sum_that_nobody_gains_from_adding_to(
     a: float, b: float, c: float, d: float, gate: float, travel: float, more: float
@@ -117,3 +131,4 @@ def test_text_for_people() -> None:
     assert "slow the belt down" in replace(BUDGET, travel_ms=100.0).summary()
     assert BUDGET.lines()[0] == "exposure                    2.0 ms"
     assert len({len(line) for line in BUDGET.lines()}) == 1
+    assert replace(BUDGET, tiles=20).lines()[2] == "inference, 20 tiles        18.5 ms"

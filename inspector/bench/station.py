@@ -10,9 +10,11 @@ from inspector.build import detector_choice, line, prepare_product
 from inspector.bundle import Bundle, find_default_bundle
 from inspector.clock import ms, now_ns, wall_utc
 from inspector.config import DirectLine, StationConfig
+from inspector.detect.tiles import tiles_for
 from inspector.errors import ConfigError, DetectorError
 from inspector.judge import class_scores, judge
 from inspector.ports import Detector
+from inspector.recipe import load
 from inspector.station import Product
 from inspector.timing import Measured
 from inspector.trace import SqliteArchive
@@ -41,6 +43,7 @@ def measure(config: StationConfig, data: Path, count: int = 1000) -> StationFigu
     plc = Spread.of(_plc_ms(config, data, count))
     infer = Spread.of(_infer_ms(config, data, count))
     bundle = Bundle.open(config.product.bundle or find_default_bundle())
+    plan = tiles_for(load(config.product.recipe), bundle)
     measured = Measured(
         infer_p999_ms=infer.p999,
         line_p999_ms=plc.p999,
@@ -50,6 +53,7 @@ def measure(config: StationConfig, data: Path, count: int = 1000) -> StationFigu
         precision=config.detector.precision or bundle.card.default_precision,
         frame_width=config.camera.width,
         frame_height=config.camera.height,
+        tiles=len(plan.tiles) if plan else 1,
     )
     measured.save(data)
     return StationFigures(infer, plc, measured)

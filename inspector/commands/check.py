@@ -8,7 +8,9 @@ import click
 
 from inspector.bundle import Bundle, find_default_bundle
 from inspector.config import DirectLine, Finding, StationConfig, data_folder
+from inspector.detect.tiles import tiles_for
 from inspector.errors import ConfigError
+from inspector.recipe import load
 from inspector.timing import Measured, TimeBudget
 
 
@@ -51,7 +53,10 @@ def look(station: Path, data: Path | None) -> tuple[list[Finding], TimeBudget | 
 
 
 def time_budget(config: StationConfig, data: Path | None) -> TimeBudget:
-    """The budget from what `inspector bench` stored for this bundle, device, precision and frame size. Raises ConfigError."""
+    """The budget from what `inspector bench` stored for this bundle, device, precision and frame size, for the recipe's number of tiles.
+
+    Raises ConfigError.
+    """
     measured = Measured.load(data_folder(data, config.station.data))
     bundle = Bundle.open(config.product.bundle or find_default_bundle())
     measured.require(
@@ -61,13 +66,15 @@ def time_budget(config: StationConfig, data: Path | None) -> TimeBudget:
         frame_width=config.camera.width,
         frame_height=config.camera.height,
     )
-    timing = config.timing
+    timing, plan = config.timing, tiles_for(load(config.product.recipe), bundle)
+    tiles = len(plan.tiles) if plan else 1
     return TimeBudget(
         exposure_ms=timing.exposure_ms,
         transfer_ms=timing.transfer_ms,
-        infer_p999_ms=measured.infer_p999_ms,
+        infer_p999_ms=measured.infer_ms(tiles),
         line_p999_ms=measured.line_p999_ms,
         gate_ms=timing.gate_ms,
         travel_ms=timing.travel_ms,
         deadline_ms=timing.send_deadline_ms,
+        tiles=tiles,
     )

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from inspector.bundle import GREY, BundleCanary, CanaryFrame
+from inspector.bundle import GREY, Bundle, BundleCanary, CanaryFrame
 from inspector.clock import NS_PER_S, now_ns
 from inspector.detect.seams import EDGE_PX, Tile, merge
 from inspector.errors import DetectorError, RecipeError
 from inspector.ports import Detector, DetectorInfo
+from inspector.recipe import Recipe
 from inspector.types import Box, Detection, Pixels
 
 
@@ -57,6 +58,18 @@ def _starts(length: int, tile: int, largest_px: int) -> list[int]:
         )
     count = -(-(length - overlap) // (tile - overlap))
     return [i * (length - tile) // (count - 1) for i in range(count)]
+
+
+def tiles_for(recipe: Recipe, bundle: Bundle) -> TilePlan | None:
+    """The tiles of what the recipe's detector sees; None when that fits into the network's input, or is to be scaled down to it.
+
+    Raises RecipeError when the network's input is too small for the recipe's largest defect.
+    """
+    x1, y1, x2, y2 = recipe.region or (0, 0, recipe.frame.width, recipe.frame.height)
+    height, width, card = y2 - y1, x2 - x1, bundle.card
+    if recipe.tiles is None or (height <= card.height and width <= card.width):
+        return None
+    return plan_tiles(height, width, tile_height=card.height, tile_width=card.width, largest_px=recipe.tiles.largest_px)
 
 
 def tiled_canary(canary: BundleCanary, plan: TilePlan, channels: int) -> CanaryFrame:

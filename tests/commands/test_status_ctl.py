@@ -229,9 +229,13 @@ smallest_spacing_ms = 98
 """
 
 
+SHIPPED = Path(__file__).resolve().parents[2] / "models/recipes/deeppcb.toml"
+
+
 @pytest.fixture
 def station(tmp_path: Path) -> Path:
-    (tmp_path / "recipe.toml").touch()
+    shipped = SHIPPED.read_text(encoding="utf-8")
+    (tmp_path / "recipe.toml").write_text(shipped.replace("height = 640", "height = 480"), encoding="utf-8")
     path = tmp_path / "station.toml"
     path.write_text(STATION)
     return path
@@ -252,9 +256,9 @@ def product(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     return found
 
 
-def measure(data: Path, infer_p999_ms: float) -> None:
+def measure(data: Path, infer_p999_ms: float, *, width: int = 640, height: int = 480) -> None:
     bundle = Bundle.open(find_default_bundle())
-    Measured(infer_p999_ms, 2.0, "2026-01-31", bundle.hash, "CPU", bundle.card.default_precision, 640, 480).save(data)
+    Measured(infer_p999_ms, 2.0, "2026-01-31", bundle.hash, "CPU", bundle.card.default_precision, width, height).save(data)
 
 
 @pytest.mark.usefixtures("product")
@@ -267,6 +271,22 @@ def test_check_adds_up_the_time_and_passes(call: Callable[..., Result], station:
     assert found["ok"] is True
     assert isinstance(found["budget"], dict)
     assert found["budget"]["margin_ms"] == pytest.approx(310.0)
+
+
+@pytest.mark.usefixtures("product")
+def test_check_counts_the_tiles(call: Callable[..., Result], station: Path, tmp_path: Path) -> None:
+    """What was measured on one picture of the network's size is needed once for each tile."""
+    measure(tmp_path, 18.0, width=2448, height=2048)
+    recipe = tmp_path / "recipe.toml"
+    large = recipe.read_text().replace("width = 640\nheight = 480", "width = 2448\nheight = 2048")
+    station.write_text(STATION.replace("width = 640", "width = 2448").replace("height = 480", "height = 2048"))
+    recipe.write_text(large)
+    assert last_object(call("check", str(station), "--json"))["budget"]["margin_ms"] == pytest.approx(310.0)  # type: ignore[index]
+    recipe.write_text(large + "\n[tiles]\nlargest_px = 60\n")
+    result = call("check", str(station), "--json")
+    assert result.exit_code == 1
+    assert "inference, 20 tiles       360.0 ms" in result.output
+    assert last_object(result)["budget"]["margin_ms"] == pytest.approx(310.0 - 19 * 18.0)  # type: ignore[index]
 
 
 @pytest.mark.usefixtures("product")
