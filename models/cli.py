@@ -13,6 +13,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("models.cli_train:train", "train a detector on a dataset"),
     "compile": ("models.cli_train:compile_", "make a bundle of a trained detector, in every precision"),
     "evaluate": ("models.cli_evaluate:evaluate", "measure a bundle and a recipe on pictures with truth"),
+    "bench": ("models.cli_bench:bench", "measure each device and precision of a bundle on this machine"),
+    "golden": ("models.cli_gate:golden", "freeze and verify a golden set"),
+    "gate": ("models.cli_gate:gate", "whether a candidate release may replace the active one"),
+    "release": ("models.cli_release:release", "install, list, activate, roll back and retire releases"),
 }
 _TRAIN_EXTRA = ("torch", "torchvision", "ultralytics", "nncf")
 
