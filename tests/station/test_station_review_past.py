@@ -203,6 +203,7 @@ def test_a_start_during_recovery_loses_no_part_once_ready_is_up(make_rig: MakeRi
     down = [line.pulse() for _ in range(600)]
     archive = SqliteArchive(first.folder, slots=4, evidence=EvidencePolicy(rejects=False))
     second = put_on(make_rig, line, folder=first.folder, archive=archive).run()
+    second.until(lambda: sequences(second.folder, first.station.run) == [1, *down])  # else its row finds no slot
     second.pulsed = down[-1]
     assert second.why(second.trigger()) == (PASS, "")
 
@@ -225,6 +226,7 @@ def test_a_line_that_is_lost_in_the_midst_of_recovery_costs_and_doubles_no_row(m
     meanwhile = [line.pulse() for _ in range(5)]
     second.proving.cut = False
     second.await_state(StationState.RUNNING)
+    second.until(lambda: sequences(second.folder, run) == [1, *down])  # else a PASS finds no slot for its row
     second.pulsed = meanwhile[-1]
     assert second.why(second.trigger()) == (PASS, "")
     with open_reader(second.folder) as reader:
@@ -256,6 +258,7 @@ def test_a_plc_that_restarts_in_the_midst_of_recovery_doubles_no_row(make_rig: M
     line._epoch, line._counter, line.ring = line._epoch + 1, 0, ()
     second.proving.cut = False
     second.await_state(StationState.RUNNING)
+    second.until(lambda: sequences(second.folder, run) == [1, *down])
     second.pulsed = 0
     assert second.why(second.trigger()) == (PASS, "")
     kinds = [event.kind for event in second.events()]
