@@ -103,7 +103,7 @@ def gate(
     content = outcome.document(frozen) | {"against": baseline and baseline.id, "utc": wall_utc(), "by": user()}
     kept = store.keep_gate(installed, content, page)
     if html is not None:
-        write_whole(html, page.encode())
+        write_whole((html, page.encode()))
     _tell(outcome, installed, baseline)
     if as_json:
         click.echo(json.dumps(kept.model_dump()))

@@ -48,8 +48,8 @@ def freeze(folder: Path, names: Sequence[str] = ()) -> Golden:
         classes = tuple(names)
         if not classes:
             raise DatasetError(f"{folder}: has no {CLASSES_FILE} to say what the labels' numbers mean; add it, or name --bundle")
-        write_whole(folder / CLASSES_FILE, "".join(f"{name}\n" for name in classes).encode())
-    write_whole(folder / MANIFEST, seal({"format": 1, "classes": list(classes), "files": _hashes(folder)}))
+        write_whole((folder / CLASSES_FILE, "".join(f"{name}\n" for name in classes).encode()))
+    write_whole((folder / MANIFEST, seal({"format": 1, "classes": list(classes), "files": _hashes(folder)})))
     return open_golden(folder)
 
 

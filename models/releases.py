@@ -220,8 +220,8 @@ class Store:
     def keep_gate(self, release: Installed, content: dict[str, Any], html: str) -> GateFile:
         """Store a gate's report with its release, in place of the one before. Raises ReleaseError; then the one before still stands."""
         with self.locked():
-            write_whole(release.folder / REPORT, html.encode())
-            write_whole(release.folder / GATE, seal(content | {"format": 1, "release": release.id}))
+            sealed = seal(content | {"format": 1, "release": release.id})
+            write_whole((release.folder / REPORT, html.encode()), (release.folder / GATE, sealed))
         found = release.gate()
         assert found is not None
         return found
@@ -235,7 +235,7 @@ class Store:
             if pointer is not None and pointer.before and release.id == pointer.before[-1].id:
                 raise ReleaseError(f"release {release.id} is the one to go back to; activate another one first, then retire it")
             if not release.retired:
-                write_whole(release.folder / RETIRED, json.dumps({"utc": wall_utc(), "by": who}).encode())
+                write_whole((release.folder / RETIRED, json.dumps({"utc": wall_utc(), "by": who}).encode()))
 
     @contextmanager
     def pointing(self, active: Step, before: list[Step]) -> Iterator[Callable[[], None]]:

@@ -49,16 +49,20 @@ def read_sealed(path: Path, model: type[S]) -> S:
     return found
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Durable, and whole or not at all. Raises ReleaseError."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+def write_whole(*files: tuple[Path, bytes]) -> None:
+    """Durable, and each whole or not at all: all are written aside before the first takes its place. Raises ReleaseError."""
+    asides = [path.with_name(f".{path.name}.{os.getpid()}") for path, _ in files]
     try:
-        with told(path):
-            write(aside, content)
-            aside.replace(path)
-            sync_folder(path.parent)
+        for (path, content), aside in zip(files, asides, strict=True):
+            with told(path):
+                write(aside, content)
+        for (path, _), aside in zip(files, asides, strict=True):
+            with told(path):
+                aside.replace(path)
+                sync_folder(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        for aside in asides:
+            aside.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -100,4 +104,4 @@ def told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or error
-        raise ReleaseError(f"{path}: cannot be written ({why}); nothing was changed: make room, then try again") from error
+        raise ReleaseError(f"{path}: cannot be written ({why}): make room, then try again") from error
