@@ -19,7 +19,7 @@ from inspector.station import Product
 from inspector.timing import Measured
 from inspector.trace import SqliteArchive
 from inspector.trace.bare import BareCommit
-from inspector.types import Pixels
+from inspector.types import Frame, Pixels
 
 _WARM_UP = 10
 _WAIT_S = 60.0
@@ -91,7 +91,10 @@ def _one_frame(product: Product, detector: Detector, frame: Pixels) -> float:
     began_ns = now_ns()
     sighting = product.presence.look(frame)
     x1, y1, x2, y2 = product.recipe.region or (0, 0, frame.shape[1], frame.shape[0])
-    detector.start(np.ascontiguousarray(frame[y1:y2, x1:x2]))
+    if product.register is not None:
+        # Its time counts; into register with the canary it cannot come, so the canary's own reference goes to the detector.
+        product.register(Frame(frame, 1, began_ns, began_ns), sighting.pose)
+    detector.start(np.ascontiguousarray(frame[y1:y2, x1:x2]), product.canary.reference)
     if not detector.wait(_WAIT_S):
         detector.cancel()
         raise DetectorError(f"one inference took longer than {_WAIT_S:.0f} s; choose another device")

@@ -50,7 +50,7 @@ def demo(headless: bool, parts: int, rate: float, seed: int, defect_rate: float,
     with BoardCameraProcess(options) as camera:
         line = PlcSimOptions(rate_per_min=rate, parts=parts, travel_ms=TRAVEL_MS, wire=camera.wire, log=log, wait_ready=True, seed=seed)
         with PlcSimProcess(line) as plc:
-            station_toml = write_demo_files(folder, product, DemoWiring(plc.port, camera.frames, camera.control), rate)
+            station_toml = write_demo_files(folder, product, DemoWiring(plc.port, camera.frames, camera.control), rate, with_reference=True)
             with station_process(station_toml, folder) as station:
                 last = _watch(station.link, plc, parts, rate)
     truth = {number: plan_part(number, seed=seed, defect_rate=defect_rate, odd_rate=odd_rate).good for number in range(parts + 1)}
