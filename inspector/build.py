@@ -80,7 +80,7 @@ def _product(recipe: Recipe, bundle: Bundle, choice: DetectorChoice, own: Regist
             cache_dir=choice.cache,
             threads=choice.threads,
         )
-        return TiledDetector(detector, plan, channels=channels, nms_iou=bundle.card.nms_iou) if plan else detector
+        return TiledDetector(detector, plan, channels=channels) if plan else detector
 
     canary = Canary(shown.pixels, shown.expected, shown.min_iou, shown.score_tolerance, reference=shown.reference)
     return Product(recipe, PresenceCheck(recipe), canary, channels, bundle.name, bundle.hash, open_detector, register)

@@ -2,8 +2,8 @@
 
 A detection that ends at an inner edge of its tile is a *fragment*: there may be more of it beyond. Every other one is *whole*.
 
-whole      greedy class-wise NMS between tiles, as `decode.nms` does within one: a whole box goes only when its IoU with a kept, better one
-           of its class, seen by another tile, is above the limit
+whole      greedy class-wise NMS between tiles: a whole box goes only when its IoU with a kept, better one of its class, seen by another
+           tile, is above SEAM_IOU. What one tile kept apart stays apart: its own NMS has decided already
 fragments  one that lies mostly in a whole box of its class seen by another tile is a part of that, and goes; those that remain and agree
            where their tiles overlap become one box around them all (an object larger than the overlap)
 
@@ -23,6 +23,11 @@ from inspector.types import Box, Detection
 
 EDGE_PX = 2
 """A box that comes this near to an inner edge may go on beyond it: networks place edges to a pixel or so."""
+SEAM_IOU = 0.45
+"""IoU above which two tiles show one object. Lower than a network's own limit (0.7 is common): between two views of one small defect its
+edges differ by some px (tried on rendered boards: at 0.7 defects of 30 px stayed twice), and two defects that overlap that much
+are not lost, because both stand in the tile of the better one.
+"""
 _MOSTLY = 0.5
 """The part of a fragment that has to lie in a whole box to belong to it."""
 _AGREE = 0.5
@@ -65,7 +70,7 @@ class _Table:
     cut: Flags
 
 
-def merge(seen: Seen, *, height: int, width: int, nms_iou: float) -> list[Detection]:
+def merge(seen: Seen, *, height: int, width: int) -> list[Detection]:
     """The detections of a frame of that size (px), best first.
 
     All with a score of ALWAYS_KEPT or more, weaker ones up to KEPT altogether, and the best of each class. Raises DetectorError for more
@@ -78,7 +83,7 @@ def merge(seen: Seen, *, height: int, width: int, nms_iou: float) -> list[Detect
     merged: list[Detection] = []
     for name, members in by_class.items():
         table = _table(members, height, width)
-        merged += (Detection(name, score, Box(*box)) for box, score in _merged(table, nms_iou))
+        merged += (Detection(name, score, Box(*box)) for box, score in _merged(table))
     return _enough(sorted(merged, key=lambda d: (-d.score, d.defect_class, d.box.y1, d.box.x1)))
 
 
@@ -105,9 +110,9 @@ def _table(members: list[tuple[Tile, Detection]], height: int, width: int) -> _T
     return _Table(boxes, np.array([d.score for _, d in members]), views, np.any(cut, axis=1))
 
 
-def _merged(table: _Table, nms_iou: float) -> Iterable[tuple[list[float], float]]:
+def _merged(table: _Table) -> Iterable[tuple[list[float], float]]:
     """(box, score) of all that is left of one class."""
-    whole = _kept(table, np.flatnonzero(~table.cut), nms_iou)
+    whole = _kept(table, np.flatnonzero(~table.cut))
     scores = table.scores.copy()
     fragments = [int(f) for f in np.flatnonzero(table.cut) if not _absorbed(table, int(f), whole, scores)]
     for i in whole.tolist():
@@ -117,16 +122,25 @@ def _merged(table: _Table, nms_iou: float) -> Iterable[tuple[list[float], float]
         yield [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()], float(scores[group].max())
 
 
-def _kept(table: _Table, whole: Ints, nms_iou: float) -> Ints:
-    """Greedy NMS over whole boxes, between tiles only: what one tile kept apart stays apart."""
-    kept: list[int] = []
+def _kept(table: _Table, whole: Ints) -> Ints:
+    """Greedy NMS over whole boxes, between tiles only."""
+    rivalled = _in_several(table, whole)
+    kept: list[int] = whole[~rivalled].tolist()
+    whole = whole[rivalled]
     while len(whole):
         best, whole = int(whole[0]), whole[1:]
         kept.append(best)
         overlap = _shared(table.boxes[best], table.boxes[whole])
         union = _areas(table.boxes[best]) + _areas(table.boxes[whole]) - overlap
-        whole = whole[~((overlap > nms_iou * union) & _elsewhere(table, best, whole))]
-    return np.array(kept, np.intp)
+        whole = whole[~((overlap > SEAM_IOU * union) & _elsewhere(table, best, whole))]
+    return np.array(sorted(kept), np.intp)
+
+
+def _in_several(table: _Table, whole: Ints) -> Flags:
+    """Which boxes reach into more than one of the tiles: most do not, and have no rival."""
+    tiles = np.unique(table.views, axis=0)
+    flags: Flags = (_shared(table.boxes[whole, None], tiles) > 0).sum(axis=1) > 1
+    return flags
 
 
 def _absorbed(table: _Table, fragment: int, whole: Ints, scores: Floats) -> bool:
@@ -184,9 +198,9 @@ def _areas(boxes: Floats) -> Floats:
 
 
 def _shared(one: Floats, others: Floats) -> Floats:
-    """Area that `one`, (4,) or (n, 4), shares with each of the others (n, 4)."""
-    low = np.maximum(one[..., :2], others[:, :2])
-    high = np.minimum(one[..., 2:], others[:, 2:])
+    """Area that boxes `one` and `others`, (..., 4) each, have in common."""
+    low = np.maximum(one[..., :2], others[..., :2])
+    high = np.minimum(one[..., 2:], others[..., 2:])
     sizes = np.maximum(high - low, 0)
     areas: Floats = sizes[..., 0] * sizes[..., 1]
     return areas

@@ -93,13 +93,12 @@ def tiled_canary(canary: BundleCanary, plan: TilePlan, channels: int) -> CanaryF
 class TiledDetector:
     """Port `Detector` for big frames, around a detector `tile` built for frames of plan.tile_height x plan.tile_width px.
 
-    channels: 1 mono, 3 B, G, R; nms_iou: the bundle's. `tile` belongs to this detector from now on: it is closed with it.
+    channels: 1 mono, 3 B, G, R. `tile` belongs to this detector from now on: it is closed with it.
     """
 
-    def __init__(self, tile: Detector, plan: TilePlan, *, channels: int, nms_iou: float) -> None:
+    def __init__(self, tile: Detector, plan: TilePlan, *, channels: int) -> None:
         self._tile = tile
         self._plan = plan
-        self._nms_iou = nms_iou
         self._shape = (plan.height, plan.width) if channels == 1 else (plan.height, plan.width, channels)
         self._planes: tuple[Pixels, ...] = ()
         self._seen: list[tuple[Tile, Sequence[Detection]]] = []
@@ -148,7 +147,7 @@ class TiledDetector:
             raise DetectorError(f"{self._name()} has no result: wait for it first")
         seen = self._seen
         self._forget()
-        return merge(seen, height=self._plan.height, width=self._plan.width, nms_iou=self._nms_iou)
+        return merge(seen, height=self._plan.height, width=self._plan.width)
 
     def cancel(self) -> None:
         """See port. Gives up all tiles."""

@@ -12,9 +12,11 @@ from inspector.checks import Canary, verify_canary
 from inspector.detect.decode import FLOOR
 from inspector.detect.openvino import OpenVinoDetector
 from inspector.detect.scripted import Answer, ScriptedDetector
+from inspector.detect.seams import Tile
+from inspector.detect.tiles import TiledDetector, TilePlan, plan_tiles
 from inspector.errors import DetectorError
 from inspector.ports import Detector
-from inspector.types import Detection, Pixels
+from inspector.types import Box, Detection, Pixels
 
 HEIGHT, WIDTH = 480, 640
 ENOUGH_S = 20.0
@@ -40,11 +42,48 @@ def _scripted(bundle: Bundle, canary: CanaryFrame) -> ScriptedDetector:
     return ScriptedDetector(script, height=HEIGHT, width=WIDTH, classes=bundle.classes)
 
 
-@pytest.fixture(scope="module", params=["openvino int8", "openvino fp32", "scripted"])
+def _tiled(tile: Detector, plan: TilePlan) -> TiledDetector:
+    return TiledDetector(tile, plan, channels=1)
+
+
+def _tiled_scripted(bundle: Bundle, canary: CanaryFrame) -> TiledDetector:
+    """Knows every piece of the canary, and finds there what is to be seen of its defects."""
+    plan = plan_tiles(HEIGHT, WIDTH, tile_height=300, tile_width=400, largest_px=110)
+
+    def script(_count: int, pixels: Pixels) -> Answer:
+        for tile in plan.tiles:
+            if np.array_equal(pixels, canary.pixels[tile.y : tile.y2, tile.x : tile.x2]):
+                return Answer(tuple(_seen_in(tile, canary.expected)), delay_s=0.004)
+        return Answer(delay_s=0.004)
+
+    return _tiled(ScriptedDetector(script, height=plan.tile_height, width=plan.tile_width, classes=bundle.classes), plan)
+
+
+def _seen_in(tile: Tile, detections: tuple[Detection, ...]) -> Iterator[Detection]:
+    for d in detections:
+        (x1, x2), (y1, y2) = ((max(a - o, 0), min(b - o, side)) for a, b, o, side in _sides(tile, d.box))
+        if x1 < x2 and y1 < y2:
+            yield Detection(d.defect_class, d.score, Box(x1, y1, x2, y2))
+
+
+def _sides(tile: Tile, box: Box) -> tuple[tuple[float, float, int, int], tuple[float, float, int, int]]:
+    return (box.x1, box.x2, tile.x, tile.width), (box.y1, box.y2, tile.y, tile.height)
+
+
+def _tiled_openvino(bundle: Bundle) -> TiledDetector:
+    plan = plan_tiles(HEIGHT, WIDTH, tile_height=420, tile_width=WIDTH, largest_px=110)
+    return _tiled(OpenVinoDetector(bundle, height=plan.tile_height, width=plan.tile_width, channels=1), plan)
+
+
+@pytest.fixture(scope="module", params=["openvino int8", "openvino fp32", "scripted", "tiled openvino", "tiled scripted"])
 def shared_detector(request: pytest.FixtureRequest, bundle: Bundle, canary: CanaryFrame) -> Iterator[Detector]:
     made: Detector
     if request.param == "scripted":
         made = _scripted(bundle, canary)
+    elif request.param == "tiled openvino":
+        made = _tiled_openvino(bundle)
+    elif request.param == "tiled scripted":
+        made = _tiled_scripted(bundle, canary)
     else:
         made = OpenVinoDetector(bundle, height=HEIGHT, width=WIDTH, channels=1, precision=request.param.split()[1])
     yield made
@@ -179,7 +218,9 @@ def test_info_names_what_runs(detector: Detector) -> None:
 
 def test_closed_it_refuses_and_closes_again(bundle: Bundle, canary: CanaryFrame, shared_detector: Detector, blank: Pixels) -> None:
     mine: Detector
-    if isinstance(shared_detector, ScriptedDetector):
+    if isinstance(shared_detector, TiledDetector):
+        mine = _tiled_openvino(bundle)
+    elif isinstance(shared_detector, ScriptedDetector):
         mine = _scripted(bundle, canary)
     else:
         mine = OpenVinoDetector(bundle, height=HEIGHT, width=WIDTH, channels=1)

@@ -31,7 +31,7 @@ def bright_spots(_count: int, pixels: Pixels) -> Answer:
 
 def tiled(script: Script = bright_spots, channels: int = 1, plan: TilePlan = PLAN) -> tuple[TiledDetector, ScriptedDetector]:
     tile = ScriptedDetector(script, height=plan.tile_height, width=plan.tile_width, channels=channels)
-    return TiledDetector(tile, plan, channels=channels, nms_iou=0.7), tile
+    return TiledDetector(tile, plan, channels=channels), tile
 
 
 def detect(detector: TiledDetector, pixels: Pixels) -> list[Box]:
@@ -117,7 +117,7 @@ class ReferenceSpy(ScriptedDetector):
 def test_each_tile_gets_its_own_piece_of_the_reference() -> None:
     spy = ReferenceSpy(bright_spots, height=SIDE, width=SIDE)
     spy.pairs = []
-    detector = TiledDetector(spy, PLAN, channels=1, nms_iou=0.7)
+    detector = TiledDetector(spy, PLAN, channels=1)
     rng = np.random.default_rng(1)
     picture, reference = (rng.integers(0, 99, BLANK.shape, np.uint8) for _ in range(2))
     detector.start(picture, reference)
