@@ -16,8 +16,8 @@ from models.cli_release import precision_of, user
 from models.evaluate import Evaluation, Release
 from models.gate import Limits, Outcome, decide, limits, look, read_limits
 from models.gate_golden import Golden, open_golden
+from models.gate_looker import open_looker
 from models.gate_report import gate_html
-from models.looking import Looker
 from models.releases import Candidate, Installed, Store
 from models.sealed import ReleaseError, write_whole
 
@@ -85,7 +85,7 @@ def gate(
     frozen, recipe, opened = open_golden(golden_folder), load(recipe_file), Bundle.open(bundle or find_default_bundle())
     baseline = store.find(active) if active else store.baseline(recipe.name)
     before = None if baseline is None else _look_again(baseline, frozen, store.data)
-    looker = Looker.open(recipe, opened, device=device, precision=precision, cache_dir=store.data / "cache")
+    looker = open_looker(recipe, opened, device=device, precision=precision, cache_dir=store.data / "cache")
     try:
         measured_by = Release(opened.name, opened.hash, recipe.name, recipe.revision, recipe.presence_text)
         with click.progressbar(length=1, label="candidate") as bar:
@@ -126,7 +126,7 @@ def _look_again(release: Installed, frozen: Golden, data: Path) -> Evaluation:
     """The release that the candidate is held against, on the same pictures, where and as it runs."""
     recipe, bundle = release.open()
     f = release.file
-    looker = Looker.open(recipe, bundle, device=f.asked_device, precision=f.asked_precision, cache_dir=data / "cache")
+    looker = open_looker(recipe, bundle, device=f.asked_device, precision=f.asked_precision, cache_dir=data / "cache")
     try:
         return look(frozen, looker, Release(bundle.name, bundle.hash, recipe.name, recipe.revision, recipe.presence_text))
     finally:

@@ -12,7 +12,7 @@ from inspector.bundle import Bundle, find_default_bundle
 from inspector.config import data_folder
 from inspector.recipe import load
 from models import releases_station
-from models.looking import Looker
+from models.gate_looker import open_looker
 from models.releases import Candidate, Installed, Store
 from models.sealed import ReleaseError
 
@@ -36,7 +36,7 @@ def release() -> None:
 def install(recipe_file: Path, bundle: Path | None, precision: str | None, device: str, data: Path | None, who: str | None) -> None:
     """Copy recipe and bundle into the data folder, every file verified. `inspector model gate` does the same on its way."""
     recipe, opened, store = load(recipe_file), Bundle.open(bundle or find_default_bundle()), Store(data_folder(data))
-    looker = Looker.open(recipe, opened, device=device, precision=precision, cache_dir=store.data / "cache")
+    looker = open_looker(recipe, opened, device=device, precision=precision, cache_dir=store.data / "cache")
     looker.close()
     candidate = Candidate(recipe_file, recipe, opened, looker.info, device, precision_of(opened, precision))
     click.echo(f"installed {store.install(candidate, who or user())}")

@@ -5,9 +5,9 @@ Both are evaluated on the same frozen pictures (models.evaluate): real ones, and
 candidate passes when every rule holds:
 
     critical escapes   it passes no part with a critical defect that the active release rejects; without an active one, none at all
-    faults             it faults on no part that the active release judges; without an active release, on none at all
+    faults             it faults on no golden part that the active release judges; without an active release, on none at all
     escapes            the exact one-sided 95 % bound of defective boards passed is within the release limits
-    overkills          the same of good boards rejected (of disturbed ones for a bundle with a reference: a good twin is its own reference)
+    overkills          the same of good boards rejected (of disturbed ones where each good twin is its own reference)
 
 What passed on one device and precision has passed there only.
 """
@@ -32,6 +32,8 @@ from models.sealed import ReleaseError
 
 SHOWN = (PartKind.DEFECTIVE, PartKind.GOOD, PartKind.SINGLE, PartKind.DISTURBED)
 """Kinds of part whose verdicts are compared; mended boards show what seams do, and are nobody's part."""
+_REAL = (PartKind.DEFECTIVE, PartKind.GOOD)
+"""A disturbed board may lie farther away than the recipe allows: then its fault is right."""
 
 Key = tuple[PartKind, str, int]
 
@@ -156,7 +158,7 @@ def decide(candidate: Evaluation, active: Evaluation | None, limits: Limits) -> 
     for part in (p for p in candidate.parts if p.kind in SHOWN):
         was, now = before.get(_key(part)), part.seen.verdict(candidate.recipe).kind
         escape = now is VerdictKind.PASS and was is not VerdictKind.PASS and _critical(part, recipes)
-        if now is VerdictKind.FAULT and was is not VerdictKind.FAULT:
+        if part.kind in _REAL and now is VerdictKind.FAULT and was is not VerdictKind.FAULT:
             faults.append(part)
         if escape or (was is not None and was is not now):
             flips.append(Flip(part, was, now, escape))

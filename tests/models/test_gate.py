@@ -2,6 +2,7 @@
 
 import base64
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspector.bundle import InputKind
+from inspector.bundle import Bundle, InputKind, find_default_bundle
 from inspector.detect.scripted import Answer, ScriptedDetector
+from inspector.errors import RecipeError
 from inspector.recipe import Recipe, parse
 from inspector.types import Box, Detection, Pixels, VerdictKind
 from models.dataset import DatasetError, open_split
 from models.evaluate import Evaluation, Release
 from models.gate import Limits, Outcome, decide, limits, look, read_limits
 from models.gate_golden import MANIFEST, Golden, freeze, open_golden
+from models.gate_looker import StationLooker, open_looker
 from models.gate_report import flip_picture, gate_html
 from models.looking import Looker
 from models.part_level import PartKind
@@ -155,6 +158,54 @@ def test_with_a_reference_overkills_are_those_of_disturbed_boards(golden: Golden
     outcome = decide(seen, _seen(golden), WIDE)
     assert outcome.passed
     assert "0 of 3 disturbed good boards" in outcome.rules[3].text
+
+
+def _with_reference(tmp_path: Path, **more: object) -> Recipe:
+    """A recipe whose mark is a cross at 50, 50 and whose reference is full of structure."""
+    rng = np.random.default_rng(3)
+    reference = cv2.resize(rng.integers(0, 120, (32, 32), np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
+    cv2.imwrite(str(tmp_path / "golden.png"), reference)
+    cv2.imwrite(str(tmp_path / "mark.png"), reference[48:80, 48:80])
+    presence = {"method": "template", "picture": "mark.png", "position": [48, 48], "max_shift_px": 6}
+    raw = {"name": "spots", "frame": {"width": SIDE, "height": SIDE}, "presence": presence, "reference": "golden.png"}
+    return parse(raw | {"classes": {"spot": {"limit": 0.5}}} | more, folder=tmp_path)
+
+
+def test_the_recipe_s_own_reference_is_taken_and_not_the_twin(tmp_path: Path) -> None:
+    recipe = _with_reference(tmp_path)
+    taken: list[Pixels | None] = []
+
+    class Watching(ScriptedDetector):
+        def start(self, pixels: Pixels, reference: Pixels | None = None) -> None:
+            taken.append(reference)
+            super().start(pixels, reference)
+
+    looker = StationLooker(recipe, Watching(_spots, height=SIDE, width=SIDE, classes=("spot",)), InputKind.MONO_REFERENCE)
+    own = cv2.imread(str(tmp_path / "golden.png"), cv2.IMREAD_GRAYSCALE)
+    assert own is not None
+    part = np.asarray(own, np.uint8)
+    assert not looker.needs_reference, "good parts are judged as well"
+    assert looker.look(part, _good(1)).verdict(recipe).kind is VerdictKind.PASS
+    assert taken[0] is not None
+    assert np.array_equal(taken[0], part)
+    shifted = np.roll(part, (3, -2), (0, 1))
+    assert looker.look(shifted).fault is None
+    assert taken[1] is not None
+    assert np.array_equal(taken[1][10:-10, 10:-10], shifted[10:-10, 10:-10])
+    turned = part.copy()
+    turned[:40], turned[88:] = np.roll(part, 9, 1)[:40], np.roll(part, 9, 1)[88:]
+    fault = looker.look(turned).fault
+    assert fault is not None
+    assert fault.reasons[0].code == "presence"
+    assert looker.look(_good(0)).fault is not None, "no mark, no part"
+    assert len(taken) == 2
+
+
+def test_a_reference_that_nobody_looks_at_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle.open(find_default_bundle())
+    mono = replace(bundle, card=bundle.card.model_copy(update={"input": InputKind.MONO}))
+    with pytest.raises(RecipeError, match="has a reference, and bundle"):
+        open_looker(_with_reference(tmp_path), mono, device="CPU", precision=None, cache_dir=None)
 
 
 def test_overkills_are_bounded_as_well(golden: Golden) -> None:
