@@ -48,9 +48,14 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: every error raised on purpose is one line on standard error and exit status 1."""
+    """Entry point: an error raised on purpose, or by the operating system, is one line on standard error and exit status 1."""
     try:
         cli()
     except InspectorError as error:
         click.echo(f"inspector: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        click.echo(
+            f"inspector: {error.filename or 'this machine'}: {error.strerror or error}; check the path, its rights and the disk", err=True
+        )
         sys.exit(1)

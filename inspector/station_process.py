@@ -1,5 +1,6 @@
 """The station as a child process: started with `python -m inspector run`, reached over the link, ended safely."""
 
+import os
 import subprocess
 import sys
 import time
@@ -30,7 +31,8 @@ def station_process(station_toml: Path, data: Path) -> Iterator[StationProcess]:
 
     Raises InspectorError with its last words when it does not start, or does not end well.
     """
-    command = [sys.executable, "-m", "inspector", "run", str(station_toml), "--data", str(data)]
+    refuse_company(data)
+    command = [sys.executable, "-m", "inspector", "run", str(station_toml), "--data", str(data), "--parent", str(os.getpid())]
     with (data / "station.log").open("w", encoding="utf-8") as said:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
     try:
@@ -47,17 +49,32 @@ def station_process(station_toml: Path, data: Path) -> Iterator[StationProcess]:
         raise InspectorError(f"the station ended with status {process.returncode}: {_last_words(data)}")
 
 
+def refuse_company(data: Path) -> None:
+    """Raise InspectorError when a station runs on this data folder already."""
+    link = LinkClient(socket_path(data))
+    try:
+        pid = link.status().pid
+    except LinkError:
+        return
+    finally:
+        link.close()
+    raise InspectorError(f"a station (process {pid}) runs in {data} already; stop it, or name another folder with --data")
+
+
 def _connect(process: subprocess.Popen[bytes], data: Path) -> LinkClient:
     until = time.monotonic() + _START_S
     while time.monotonic() < until and process.poll() is None:
         link = LinkClient(socket_path(data))
         try:
-            link.status()
+            other = link.status().pid != process.pid
         except LinkError:
             link.close()
             time.sleep(0.05)
-        else:
+            continue
+        if not other:
             return link
+        link.close()
+        raise InspectorError(f"another station answers in {data}; stop it, or name another folder with --data")
     raise InspectorError(f"the station did not start: {_last_words(data)}")
 
 

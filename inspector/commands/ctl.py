@@ -22,6 +22,8 @@ COMMANDS = ("start", "stop", "pause", "acknowledge", "activate", "shutdown")
 def ctl(command: str, arguments: tuple[str, ...], station: Path | None, data: Path | None, who: str | None, as_json: bool) -> None:
     """Tell the running station what to do, and print what it did. The exit status is 0 only if it did it."""
     pairs = _pairs(arguments)
+    if pairs and command != "activate":
+        raise click.UsageError(f"{command} takes no arguments; only activate does: recipe=FILE bundle=FOLDER")
     if command == "activate":
         # The station runs in a folder of its own: a path means what it means here.
         pairs = {key: str(Path(value).absolute()) if key in ("recipe", "bundle") else value for key, value in pairs.items()}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from inspector.sim.board_camera_process import BoardCameraProcess
 from inspector.sim.boards import Product, plan_part
 from inspector.sim.demo_files import LARGEST_RATE_PER_MIN, TRAVEL_MS, DemoWiring, write_demo_files
 from inspector.sim.plc_process import PlcSimOptions, PlcSimProcess
-from inspector.station_process import station_process
+from inspector.station_process import refuse_company, station_process
 from inspector.trace import open_reader
 from inspector.types import Status, VerdictKind
 
@@ -45,6 +46,9 @@ def demo(headless: bool, parts: int, rate: float, seed: int, defect_rate: float,
     product = Product(0)
     options = CameraOptions(seed=seed, product=product.seed, defect_rate=defect_rate, odd_rate=odd_rate)
     folder.mkdir(parents=True, exist_ok=True)
+    refuse_company(folder)
+    # Whoever ends the demo ends its line too: the way out leads through every `with` below.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     log = folder / "belt.jsonl"
     log.unlink(missing_ok=True)
     with BoardCameraProcess(options) as camera:

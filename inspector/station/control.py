@@ -61,14 +61,12 @@ class Control:
 
     # -- what people ask for
 
-    def command(self, name: str, who: str) -> str:
+    def command(self, name: str) -> str:
         """Carry out start, stop, pause or acknowledge; one line of what was done. Raises CommandRefused."""
         actions = {"start": self._start, "stop": self._stop, "pause": self._pause, "acknowledge": self._acknowledge}
         if name not in actions:
             raise CommandRefused(f"unknown command {name}; there are {', '.join([*actions, 'activate', 'shutdown'])}")
-        text = actions[name]()
-        self._recorder.note(Event("command", {"name": name, "who": who, "done": text}))
-        return text
+        return actions[name]()
 
     def may_activate(self, open_parts: int) -> None:
         """Refuse a changeover while parts are being judged."""
@@ -192,6 +190,7 @@ class Control:
         elif self.state is StationState.STARTING and self._all_proven():
             self._go()
         elif self.state is StationState.FAULT:
+            self._name_what_fails(failed)
             self._try_again()
         if self.state is StationState.RUNNING:
             self._keep_canary(open_parts, last_trigger_ns)
@@ -230,6 +229,13 @@ class Control:
             self._retry_s = self._settings.reconnect_s
             self._enter(StationState.RUNNING)
 
+    def _name_what_fails(self, failed: Supplier | None) -> None:
+        """What stands in the way may have changed since the fault began: the cause that people read is the present one."""
+        if failed is not None and self.cause is not None and failed is not Supplier.CANARY:
+            text = f"{failed}: {self._suppliers[failed].text}"
+            if text != self.cause.text:
+                self.cause = StopCause(failed.value, text, self.cause.next_step)
+
     def _try_again(self) -> None:
         """In fault: once every supplier but the canary is there again, and it was wanted, start over; the canary decides."""
         if now_ns() < self._retry_ns:
@@ -264,7 +270,9 @@ class Control:
     def _fault(self, code: str, text: str) -> None:
         self._retry_ns = now_ns() + int(self._retry_s * NS_PER_S)
         self._retry_s = min(2 * self._retry_s, _LONGEST_RETRY_S)
-        step = f"mend it; {'the station goes on by itself' if self._wanted else 'start the station'} once everything is there again"
+        step = (
+            f"mend what it names; {'the station goes on by itself' if self._wanted else 'start the station'} once everything is there again"
+        )
         self._enter(StationState.FAULT, StopCause(code, text, step))
 
     def _enter(self, state: StationState, cause: StopCause | None = None) -> None:

@@ -1,5 +1,6 @@
 """The station: its threads put together, started in order, and always led back to the safe state."""
 
+import platform
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -35,7 +36,7 @@ class Station:
         """Opens a run in the archive; `watch` is told of every verdict. Raises ArchiveError."""
         self._archive = archive
         self._prepare = prepare
-        self.run = archive.begin_run(RunStart(settings.station, __version__))
+        self.run = archive.begin_run(RunStart(settings.station, __version__, _facts(settings)))
         self._dispatch = Dispatch(settings, self.run, line, archive, watch)
         self._inspect = Inspect(settings, self._dispatch.post, archive.record_release)
         self._grab = Grab(camera, self._dispatch.post, self._inspect, settings.reconnect_s)
@@ -72,8 +73,10 @@ class Station:
     def command(self, name: str, arguments: dict[str, str], who: str) -> str:
         """Carry out a command; called from any thread but dispatch. Raises CommandRefused."""
         if name == "shutdown":
-            self._shutdown_asked.set()
-            return "shutting down: READY goes low, then the station ends"
+            try:
+                return self._ask(name, arguments, who)
+            finally:
+                self._shutdown_asked.set()
         if name == "activate":
             try:
                 product = self._prepare(arguments)
@@ -126,3 +129,13 @@ class Station:
             if not answer.cancel():
                 return answer.result(_ANSWER_S)  # it was taken up in this very moment
             raise CommandRefused("the station did not answer within a second; nothing was done unless its status says so") from None
+
+
+def _facts(settings: Settings) -> dict[str, str]:
+    """What a run's row says of where and with what it ran."""
+    return {
+        "host": platform.node(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "configuration": settings.configuration,
+    }

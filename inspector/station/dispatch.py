@@ -183,9 +183,14 @@ class Dispatch(Worker):
             if asked.name == "activate":
                 self._control.may_activate(len(self._parts))
                 self._control.product_changed()
-                asked.answer.set_result("activating")
+                text = "activating"
+            elif asked.name == "shutdown":
+                text = "shutting down: READY goes low, then the station ends"
             else:
-                asked.answer.set_result(self._control.command(asked.name, asked.who))
+                text = self._control.command(asked.name)
+            data = {"name": asked.name, "arguments": asked.arguments, "who": asked.who, "done": text}
+            self._recorder.note(Event("command", data))
+            asked.answer.set_result(text)
             if asked.name == "acknowledge":
                 self._stops.reset()
         except InspectorError as error:
@@ -217,7 +222,7 @@ class Dispatch(Worker):
         if self._watch is not None:
             self._watch(inspection)
         if ready:
-            cause = self._stops.verdict(inspection.verdict.kind)
+            cause = self._stops.verdict(inspection.verdict.kind, "; ".join(r.text for r in inspection.verdict.reasons[:1]))
             if cause is not None:
                 self._control.hold(cause)
 

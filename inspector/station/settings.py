@@ -15,12 +15,14 @@ class Settings:
     frame_ms      trigger → frame in memory; later the part faults "no frame"
     detector_ms   the longest that one inference may take when no deadline ends it sooner
     pairing_ms    half the smallest part spacing; None: only the count binds frames to parts
+    configuration SHA-256 of station.toml, for the records
     slots         parts that may be undecided at once: the PLC's result slots
     """
 
     station: str
     kind: PartKind = PartKind.PRODUCTION
     lot: str | None = None
+    configuration: str = ""
     deadline_ms: float | None = None
     answer_ms: float = 3.0
     frame_ms: float = 500.0

@@ -29,29 +29,29 @@ class StopWatch:
         self._rejects = self._faults = 0
         self._recent.clear()
 
-    def verdict(self, kind: VerdictKind) -> StopCause | None:
-        """One more verdict on a part that the station was ready for."""
+    def verdict(self, kind: VerdictKind, why: str = "no reason given") -> StopCause | None:
+        """One more verdict on a part that the station was ready for; a cause quotes the last one's reason."""
         self._rejects = self._rejects + 1 if kind is VerdictKind.REJECT else 0
         self._faults = self._faults + 1 if kind is VerdictKind.FAULT else 0
         self._recent.append(kind is not VerdictKind.PASS)
-        cause = self._broken_rule()
+        cause = self._broken_rule(why)
         if cause is not None:
             self.reset()
         return cause
 
-    def _broken_rule(self) -> StopCause | None:
+    def _broken_rule(self, why: str) -> StopCause | None:
         rules = self._rules
         if rules.rejects_in_row and self._rejects >= rules.rejects_in_row:
             return StopCause(
                 "rejects in a row",
-                f"{self._rejects} rejects in a row",
+                f"{self._rejects} rejects in a row, the last: {why}",
                 "look at the last rejects, find the cause upstream, then acknowledge",
             )
         if rules.faults_in_row and self._faults >= rules.faults_in_row:
             return StopCause(
                 "faults in a row",
-                f"{self._faults} parts in a row could not be judged",
-                "read the last fault's reason; check camera, light and part position, then acknowledge",
+                f"{self._faults} parts in a row could not be judged, the last because: {why}",
+                "check camera, trigger wire, light and part position, then acknowledge",
             )
         if rules.m_of_k and sum(self._recent) >= rules.m_of_k[0]:
             m, k = rules.m_of_k

@@ -104,8 +104,11 @@ def test_an_unknown_command_is_refused_by_naming_those_there_are(make_rig: MakeR
 def test_commands_are_recorded_with_who_asked(make_rig: MakeRig) -> None:
     rig = make_rig().run()
     rig.command("pause")
-    said = [event.data for event in rig.events() if event.kind == "command"]
-    assert [(data["name"], data["who"]) for data in said] == [("start", "bench"), ("pause", "bench")]
+
+    def said() -> list[tuple[str, str]]:
+        return [(event.data["name"], event.data["who"]) for event in rig.events() if event.kind == "command"]
+
+    rig.until(lambda: said() == [("start", "bench"), ("pause", "bench")], lambda: str(said()))
 
 
 def test_ready_is_high_in_running_only(make_rig: MakeRig) -> None:
