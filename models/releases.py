@@ -171,7 +171,8 @@ class Store:
         aside = self.folder / f".{release.id}.{os.getpid()}"
         try:
             with self.locked(), told(aside):
-                shutil.rmtree(aside, ignore_errors=True)
+                for left in self.folder.glob(f".{release.id}.*"):  # by an installation that was killed
+                    shutil.rmtree(left, ignore_errors=True)
                 self._fill(aside, candidate, release, who)
                 sync_folder(aside)
                 aside.rename(folder)

@@ -51,6 +51,14 @@ def test_a_release_holds_all_that_it_needs(store: Store, install: Install, bundl
     assert store.find(made.id[:5]).id == made.id
 
 
+def test_what_a_killed_installation_left_is_no_release(store: Store, install: Install) -> None:
+    ident = install(0.5, passed=None).id
+    shutil.move(store.folder / ident, store.folder / f".{ident}.1")
+    assert list(store.every()) == []
+    assert install(0.5, passed=None).open()
+    assert sorted(p.name for p in store.folder.iterdir() if p.is_dir()) == [ident]
+
+
 def test_pictures_of_the_recipe_go_along(store: Store, bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "marks").mkdir()
     cv2.imwrite(str(tmp_path / "marks" / "fid.png"), np.eye(16, dtype=np.uint8) * 200)
