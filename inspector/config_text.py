@@ -12,8 +12,11 @@ TAG = "driver"
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first fault: its dotted key, its value, what would be right; then the keys of the others."""
-    faults = error.errors(include_url=False)
+    """The first fault: its dotted key, its value, what would be right; then the keys of the others.
+
+    A misspelt key comes first: it is why another one is missing.
+    """
+    faults = sorted(error.errors(include_url=False), key=lambda fault: fault["type"] != "extra_forbidden")
     others = [_key(fault, model) for fault in faults[1:]]
     more = f"; {len(others)} more: {', '.join(others)}" if others else ""
     return _one(faults[0], model) + more
