@@ -203,6 +203,21 @@ def test_an_edge_of_the_frame_cuts_nothing() -> None:
     assert _two([at_the_rim, inside_of_it], []) == [at_the_rim, inside_of_it]
 
 
+def test_a_box_at_the_edge_of_the_frame_is_no_piece_of_another_one() -> None:
+    small, large = Detection("open", 0.9, Box(75, 0, 81, 6)), Detection("open", 0.8, Box(74, 0, 96, 14))
+    assert _two([small], [large]) == [small, large]
+
+
+def test_a_piece_and_a_whole_box_of_one_tile_stay_two() -> None:
+    pair = [Detection("open", 0.9, Box(80, 40, 100, 60)), Detection("open", 0.8, Box(81, 40, 97, 60))]
+    assert _two(pair, []) == pair
+
+
+def test_an_object_in_pieces_has_the_score_of_the_better_one() -> None:
+    pieces = [Detection("open", 0.3, Box(40, 10, 100, 20))], [Detection("open", 0.8, Box(70, 10, 130, 20))]
+    assert _two(*pieces) == [Detection("open", 0.8, Box(40, 10, 130, 20))]
+
+
 def test_empty_boxes_do_no_harm() -> None:
     assert len(_two([Detection("open", 0.9, Box(100, 50, 100, 50))], [Detection("open", 0.8, Box(90, 50, 110, 50))])) == 2
     assert _two([], []) == []
