@@ -4,7 +4,7 @@ the looking itself.
 Both are evaluated on the same frozen pictures (models.evaluate): real ones, and the single-defect and disturbed boards made of them. A
 candidate passes when every rule holds:
 
-    critical escapes   it passes no part with a critical defect that the active release rejects; without an active one, none at all
+    critical escapes   it passes no part with a critical defect that the active release rejects; without one, no golden part
     faults             it faults on no golden part that the active release judges; without an active release, on none at all
     escapes            the exact one-sided 95 % bound of defective boards passed is within the release limits
     overkills          the same of good boards rejected (of disturbed ones where each good twin is its own reference)
@@ -157,7 +157,9 @@ def decide(candidate: Evaluation, active: Evaluation | None, limits: Limits) -> 
     flips, faults = [], []
     for part in (p for p in candidate.parts if p.kind in SHOWN):
         was, now = before.get(_key(part)), part.seen.verdict(candidate.recipe).kind
-        escape = now is VerdictKind.PASS and was is not VerdictKind.PASS and _critical(part, recipes)
+        # made boards are there to compare by: on their own, a first release would have to find every one of thousands
+        counts = active is not None or part.kind in _REAL
+        escape = counts and now is VerdictKind.PASS and was is not VerdictKind.PASS and _critical(part, recipes)
         if part.kind in _REAL and now is VerdictKind.FAULT and was is not VerdictKind.FAULT:
             faults.append(part)
         if escape or (was is not None and was is not now):

@@ -120,10 +120,16 @@ def test_bounds_decide_not_counts(golden: Golden, upper: float, passes: bool) ->
 
 
 def test_an_escape_that_was_there_before_is_not_new(golden: Golden) -> None:
-    outcome = decide(_seen(golden), None, WIDE)
-    assert _broken(outcome) == {"critical escapes"}, "without an active release every one is new"
-    (only,) = outcome.flips
-    assert (only.part.kind, only.part.name, only.part.index, only.before) == (PartKind.SINGLE, "2", 2, None)
+    same = _seen(golden)
+    assert same.figures.of(PartKind.SINGLE).passed == 1
+    assert decide(same, same, WIDE).passed
+
+
+def test_a_first_release_may_pass_no_golden_part_with_a_critical_defect(golden: Golden) -> None:
+    assert decide(_seen(golden), None, WIDE).passed, "boards that were made are there to compare by"
+    outcome = decide(_seen(golden, _recipe(0.95)), None, Limits(escapes_upper=0.999, overkills_upper=0.7))
+    assert "critical escapes" in _broken(outcome)
+    assert {(f.part.kind, f.before, f.critical_escape) for f in outcome.flips} == {(PartKind.DEFECTIVE, None, True)}
     assert "no active release" in outcome.rules[0].text
 
 
