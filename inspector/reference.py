@@ -115,6 +115,18 @@ class Reference:
         )
         return Registered(None, rest_px, text)
 
+    def locate(self, pixels: Pixels, pose: Pose) -> Pose:
+        """The pose moved by whole px to where most anchors lie, for pictures without a mark; the pose itself where too few are found.
+
+        It looks SEARCH_PX far: what lies farther off does not come into register.
+        """
+        dx, dy = round(pose.dx), round(pose.dy)
+        rests = [rest for anchor in self.anchors if (rest := self._rest(pixels, anchor, dx, dy)) is not None]
+        if len(rests) < _LEAST_ANCHORS:
+            return pose
+        rest_x, rest_y = np.median(rests, axis=0).tolist()
+        return Pose(float(dx + round(rest_x)), float(dy + round(rest_y)), pose.score)
+
     def _rest(self, pixels: Pixels, anchor: Anchor, dx: int, dy: int) -> tuple[float, float] | None:
         """Where the anchor lies against where the pose puts it, px; None when it is not found."""
         x, y, size = anchor.x, anchor.y, self.anchor_px

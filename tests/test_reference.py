@@ -87,6 +87,15 @@ def test_a_part_beside_its_pose_faults_and_the_reason_names_by_how_much(shift: t
         assert f"in register to {rest[0]:+d}.0, {rest[1]:+d}.0 px" in seen.problem.replace("-0.0", "+0.0")
 
 
+@given(shift=shifts, rest=st.tuples(st.integers(-3, 3), st.integers(-3, 3)))
+@examples(max_examples=30)
+def test_most_anchors_tell_where_a_part_without_a_mark_lies(shift: tuple[int, int], rest: tuple[int, int]) -> None:
+    told = pose((shift[0] - rest[0], shift[1] - rest[1]))
+    found = REFERENCE.locate(shifted(GOLDEN, *shift), told)
+    assert (found.dx, found.dy) == shift
+    assert REFERENCE.locate(np.zeros_like(GOLDEN), told) == told, "nothing there: nothing is known"
+
+
 @given(degrees=st.one_of(st.floats(0.5, 20), st.floats(-20, -0.5)), number=st.integers(0, 50))
 @examples(max_examples=30)
 def test_a_turned_part_faults(degrees: float, number: int) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from inspector.build import DetectorChoice
 from inspector.camera.folder import FolderCamera
+from inspector.commands.inspect_reference import parts_of, references_from
 from inspector.commands.pictures_run import PicturesRun, pictures_run
 from inspector.config import data_folder
 from inspector.errors import ConfigError, InspectorError
@@ -33,6 +34,7 @@ _RED, _WHITE = (40, 40, 198), (255, 255, 255)
 @click.option("--precision", help="one of the bundle's precisions; else its default")
 @click.option("--pixel", type=click.Choice(["mono", "bgr"]), default="mono", show_default=True, help="what pictures are read as")
 @click.option("--sixteen-bit", type=click.Choice(["refuse", "scale"]), default="refuse", show_default=True, help="pictures of 16 bit")
+@click.option("--reference-from", metavar="NAME", help="for a bundle that looks at a reference: that of DIR/x/K is DIR/NAME/K")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="folder for the pictures with boxes")
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="data folder; parts are recorded in its folder `pictures`")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object as the last line")
@@ -44,20 +46,27 @@ def inspect(
     precision: str | None,
     pixel: Literal["mono", "bgr"],
     sixteen_bit: Literal["refuse", "scale"],
+    reference_from: str | None,
     out: Path | None,
     data: Path | None,
     as_json: bool,
 ) -> None:
     """Judge every picture under PATH... and record it as a test part. Exit status 0 whatever the verdicts, 1 on any FAULT.
 
-    In a folder with `defective/` and `good/` escapes and overkills are counted.
+    In a folder with `defective/` and `good/` escapes and overkills are counted. With --reference-from good only `defective/` is judged:
+    good pictures prove nothing against themselves.
     """
     folder = data_folder(data)
-    camera = FolderCamera(list(paths), pixel=pixel, sixteen_bit=sixteen_bit)
+    shown, register = list(paths), None
+    if reference_from is not None:
+        shown, left_out = parts_of(paths, reference_from)
+        register = references_from(reference_from, sixteen_bit)
+        click.echo(f"{left_out} pictures of {reference_from}/ are references and prove nothing against themselves: not judged")
+    camera = FolderCamera(shown, pixel=pixel, sixteen_bit=sixteen_bit)
     choice = DetectorChoice(device, precision, cache=folder / "cache")
     verdicts: SimpleQueue[Inspection] = SimpleQueue()  # at most one per picture
     tally = Tally()
-    with pictures_run(camera, recipe or _default_recipe(), bundle, choice, folder / "pictures", verdicts.put) as pictures:
+    with pictures_run(camera, recipe or _default_recipe(), bundle, choice, folder / "pictures", verdicts.put, register) as pictures:
         pictures.start()
         _show_all(pictures, verdicts, tally, out)
         status = pictures.station.status()

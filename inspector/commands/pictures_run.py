@@ -10,6 +10,7 @@ from inspector.camera.folder import FolderCamera
 from inspector.clock import now_ns
 from inspector.errors import InspectorError
 from inspector.line.direct import DirectLine
+from inspector.reference import Register
 from inspector.station import Settings, Station, StopRules
 from inspector.trace import EvidencePolicy, SqliteArchive
 from inspector.types import Inspection, PartKind, StationState
@@ -75,16 +76,25 @@ class PicturesRun:
 
 @contextmanager
 def pictures_run(
-    camera: FolderCamera, recipe: Path, bundle: Path | None, choice: DetectorChoice, data: Path, watch: Callable[[Inspection], None]
+    camera: FolderCamera,
+    recipe: Path,
+    bundle: Path | None,
+    choice: DetectorChoice,
+    data: Path,
+    watch: Callable[[Inspection], None],
+    register: Register | None = None,
 ) -> Iterator[PicturesRun]:
-    """A station over these pictures, stopped and recorded on leaving. Raises InspectorError."""
+    """A station over these pictures, stopped and recorded on leaving; `register` brings each picture's own reference.
+
+    Raises InspectorError.
+    """
     # A count of its own each time: what an earlier run of pictures left open says nothing about this one.
     line = DirectLine(on_pulse=lambda _: camera.trigger(), epoch=now_ns() & 0x7FFFFFFF)
     archive = SqliteArchive(data, evidence=EvidencePolicy())
     try:
         rules = StopRules(faults_in_row=None)
         settings = Settings(station="pictures", kind=PartKind.TEST, frame_ms=30_000, detector_ms=60_000, poll_ms=10, stops=rules)
-        station = Station(settings, camera, line, archive, preparer(recipe, bundle, choice), watch)
+        station = Station(settings, camera, line, archive, preparer(recipe, bundle, choice, register), watch)
     except BaseException:
         archive.close()
         raise
