@@ -10,20 +10,17 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 import click
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from inspector.build import DetectorChoice
+from inspector.build import DetectorChoice, prepare_product
 from inspector.camera.folder import FolderCamera
 from inspector.commands.inspect_reference import parts_of, references_from
+from inspector.commands.marked import MarkedPictures
 from inspector.commands.pictures_run import PicturesRun, pictures_run
 from inspector.config import data_folder
 from inspector.errors import ConfigError, InspectorError
 from inspector.types import Inspection, VerdictKind
 
 _DEFAULT_RECIPE = Path("recipes", "deeppcb.toml")
-_RED, _WHITE = (40, 40, 198), (255, 255, 255)
 
 
 @click.command(short_help="judge pictures as parts")
@@ -64,11 +61,12 @@ def inspect(
         click.echo(f"{left_out} pictures of {reference_from}/ are references and prove nothing against themselves: not judged")
     camera = FolderCamera(shown, pixel=pixel, sixteen_bit=sixteen_bit)
     choice = DetectorChoice(device, precision, cache=folder / "cache")
+    _require_pixels(pixel, prepare_product(recipe or _default_recipe(), bundle, choice, register).channels)
     verdicts: SimpleQueue[Inspection] = SimpleQueue()  # at most one per picture
     tally = Tally()
     with pictures_run(camera, recipe or _default_recipe(), bundle, choice, folder / "pictures", verdicts.put, register) as pictures:
         pictures.start()
-        _show_all(pictures, verdicts, tally, out)
+        _show_all(pictures, verdicts, tally, MarkedPictures(out) if out is not None else None)
         status = pictures.station.status()
     figures = tally.figures() | {"device": status.device, "precision": status.precision, "release": status.release, "run": status.run}
     figures |= {"presence": status.presence, "infer_ms": {"p50": status.infer_ms.p50, "p99": status.infer_ms.p99}}
@@ -120,7 +118,7 @@ class Tally:
         return f"{text}; {escapes}, {self.overkills} of {self.truth['good']} good parts were rejected"
 
 
-def _show_all(pictures: PicturesRun, verdicts: SimpleQueue[Inspection], tally: Tally, out: Path | None) -> None:
+def _show_all(pictures: PicturesRun, verdicts: SimpleQueue[Inspection], tally: Tally, marked: MarkedPictures | None) -> None:
     """Feed on a thread of its own, print and draw here."""
     problems: list[InspectorError] = []
     stop = threading.Event()
@@ -144,8 +142,8 @@ def _show_all(pictures: PicturesRun, verdicts: SimpleQueue[Inspection], tally: T
                     continue
                 tally.add(part)
                 click.echo(f"{part.source}: {part.verdict}")
-                if out is not None and part.frame is not None:
-                    _draw(part, out)
+                if marked is not None:
+                    marked.write(part)
                 bar.update(1)
     finally:
         stop.set()
@@ -154,31 +152,10 @@ def _show_all(pictures: PicturesRun, verdicts: SimpleQueue[Inspection], tally: T
         raise problems[0]
 
 
-def _draw(part: Inspection, out: Path) -> None:
-    """The picture with the boxes that rejected it, a red line on a white one."""
-    assert part.frame is not None
-    pixels = part.frame.pixels
-    canvas = np.array(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR) if pixels.ndim == 2 else pixels, dtype=np.uint8)
-    for reason in part.verdict.reasons:
-        if reason.box is None:
-            continue
-        corner, far = (round(reason.box.x1), round(reason.box.y1)), (round(reason.box.x2), round(reason.box.y2))
-        cv2.rectangle(canvas, corner, far, _WHITE, 4)
-        cv2.rectangle(canvas, corner, far, _RED, 2)
-        _label(canvas, f"{reason.defect_class} {reason.score:.2f}", corner)
-    source = Path(part.source)
-    path = out / source.parent.name / f"{source.stem}-{part.verdict.kind.value.lower()}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), canvas):
-        raise InspectorError(f"{path}: cannot be written; make room, or name another folder with --out")
-
-
-def _label(canvas: NDArray[np.uint8], text: str, corner: tuple[int, int]) -> None:
-    """White text on red above the box, or inside the picture's upper edge."""
-    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-    left, bottom = max(0, min(corner[0], canvas.shape[1] - width - 6)), max(height + 8, corner[1])
-    cv2.rectangle(canvas, (left, bottom - height - 8), (left + width + 6, bottom), _RED, cv2.FILLED)
-    cv2.putText(canvas, text, (left + 3, bottom - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.5, _WHITE, 1, cv2.LINE_AA)
+def _require_pixels(pixel: str, channels: int) -> None:
+    fits = "mono" if channels == 1 else "bgr"
+    if pixel != fits:
+        raise ConfigError(f"--pixel {pixel}: the bundle looks at {fits} pictures; take --pixel {fits}, or another bundle")
 
 
 def _default_recipe() -> Path:
