@@ -37,7 +37,7 @@ def test_boxes_are_drawn_in_colour_and_the_frame_stays_as_it_was(tmp_path: Path)
     MarkedPictures(tmp_path).write(rejected)
     drawn = cv2.imread(str(tmp_path / "good" / "1-reject.png"))
     assert drawn is not None
-    assert (drawn[10, 20] == (40, 40, 198)).all()
+    assert (drawn[30, 20] == (40, 40, 198)).all()
     assert rejected.frame is not None
     assert (rejected.frame.pixels == 200).all()
 
