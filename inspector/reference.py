@@ -133,6 +133,8 @@ class Reference:
         patch = self.pixels[y : y + size, x : x + size]
         left, top = x + dx - SEARCH_PX, y + dy - SEARCH_PX
         window = pixels[top : top + size + 2 * SEARCH_PX, left : left + size + 2 * SEARCH_PX]
+        if min(top, left) < 0 or window.shape != (size + 2 * SEARCH_PX, size + 2 * SEARCH_PX):
+            return None  # the part lies so far off that this anchor is cut by the frame's edge
         scores = correlation(window, patch)
         _, best, _, (column, row) = cv2.minMaxLoc(scores)
         if best < _LEAST_SCORE:

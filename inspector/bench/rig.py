@@ -25,6 +25,8 @@ _START_S = 120.0
 _VERDICT_S = 30.0
 _BOARDS = 16
 _SEED = 7
+_DEFECT_RATE = 0.06
+"""Rejects cost more than passes: their pictures are stored. This is a bad day of a line, not the demo's every third part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def write_boards(folder: Path) -> Path:
     write_demo_files(folder, product, DemoWiring(1, "ipc:///unused", "ipc:///unused"), 60.0)
     (folder / "boards").mkdir(exist_ok=True)
     for number in range(_BOARDS):
-        cv2.imwrite(str(folder / "boards" / f"{number:03d}.png"), board(product, number, seed=_SEED).pixels)
+        cv2.imwrite(str(folder / "boards" / f"{number:03d}.png"), board(product, number, seed=_SEED, defect_rate=_DEFECT_RATE).pixels)
     return folder / "boards.toml"
 
 

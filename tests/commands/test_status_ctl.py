@@ -342,7 +342,7 @@ def test_check_of_a_wrong_file_names_the_key(call: Callable[..., Result], statio
     station.write_text(STATION.replace("gate_ms = 60", "gate = 60"))
     result = call("check", str(station), "--json")
     assert result.exit_code == 1
-    assert "timing.gate_ms: is missing" in result.output
+    assert "timing.gate = 60: there is no such key; did you mean gate_ms?" in result.output
     assert last_object(result)["budget"] is None
 
 
