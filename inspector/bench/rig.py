@@ -68,7 +68,7 @@ def running_rig(folder: Path, choice: DetectorChoice, bundle: Path | None) -> It
         PartKind.TEST,
         frame_ms=_VERDICT_S * 1000,
         detector_ms=_VERDICT_S * 1000,
-        poll_ms=10,
+        poll_ms=50,
         stops=StopRules(faults_in_row=None),
     )
     archive = SqliteArchive(folder / "archive", evidence=EvidencePolicy())

@@ -93,7 +93,7 @@ def pictures_run(
     archive = SqliteArchive(data, evidence=EvidencePolicy())
     try:
         rules = StopRules(faults_in_row=None)
-        settings = Settings(station="pictures", kind=PartKind.TEST, frame_ms=30_000, detector_ms=60_000, poll_ms=10, stops=rules)
+        settings = Settings(station="pictures", kind=PartKind.TEST, frame_ms=30_000, detector_ms=60_000, poll_ms=50, stops=rules)
         station = Station(settings, camera, line, archive, preparer(recipe, bundle, choice, register), watch)
     except BaseException:
         archive.close()
