@@ -159,7 +159,7 @@ def _trained(
 
 
 def _exported(request: Request, plan: Plan, work: WorkFolder, splits: dict[str, list[Split]], progress: Progress, said: Said) -> Bundle:
-    try:  # only here: a machine lent for its GPU need not have OpenVINO
+    try:  # only here: a machine that trains on its GPU need not have OpenVINO
         from models.compile import Source, compile_bundle
         from models.looker import Net
     except ImportError as e:

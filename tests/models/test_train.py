@@ -294,6 +294,6 @@ def test_a_dataset_without_validation(tmp_path: Path) -> None:
 
 
 def test_training_needs_no_openvino() -> None:
-    """A machine lent for its GPU may lack it; the export then runs where it is, by the same command."""
+    """A machine that trains on its GPU may lack it; the export then runs where it is, by the same command."""
     code = "import sys; sys.modules['openvino'] = None; import models.cli_train, models.train, models.tiles"
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
