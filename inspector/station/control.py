@@ -14,7 +14,7 @@ from inspector.station.plc import Plc
 from inspector.station.recorder import Recorder
 from inspector.station.settings import Settings
 from inspector.station.state import may_follow
-from inspector.types import Event, Health, StationState, StopCause
+from inspector.types import Event, FaultCode, Health, StationState, StopCause
 
 _FINISHING = (StationState.STOPPED, StationState.PAUSED, StationState.HELD)
 """States in which parts met while READY was high are still judged to their end."""
@@ -195,6 +195,12 @@ class Control:
         if self.state is StationState.RUNNING:
             self._keep_canary(open_parts, last_trigger_ns)
         self._grab.inspecting = self.state is StationState.RUNNING or (self.state in _FINISHING and open_parts > 0)
+
+    @property
+    def fault_code(self) -> FaultCode:
+        """What a part that is open in the state fault is recorded as."""
+        no_record = self.cause is not None and self.cause.code == Supplier.ARCHIVE.value
+        return FaultCode.NO_RECORD if no_record else FaultCode.NOT_READY
 
     def health(self) -> tuple[Health, ...]:
         """Every supplier, as a screen shows it."""

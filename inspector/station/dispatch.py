@@ -97,7 +97,7 @@ class Dispatch(Worker):
             self._control.advance(len(self._parts), self._last_trigger_ns)
             self._beat()
             if self._control.state is StationState.FAULT:
-                self._parts.fault_all(FaultCode.NOT_READY, f"the station cannot vouch for it: {_why(self._control.cause)}")
+                self._parts.fault_all(self._control.fault_code, f"the station cannot vouch for it: {_why(self._control.cause)}")
             self._publish()
         except Exception as error:  # noqa: BLE001 - top of the thread: the count goes on, and what was in doubt is a FAULT
             self._fail(error)
